@@ -1,0 +1,66 @@
+"""Every error Sidecar raises on purpose.
+
+    SidecarError                 exit 1
+    ├── UsageError               exit 2: the command line is wrong
+    │   └── ConfigError          exit 2: a setting is wrong, wherever it came from
+    ├── JournalError             the journal folder or one of its files
+    │   ├── JournalLocked        another supervisor or drain holds it
+    │   ├── JournalVersion       written by a newer Sidecar
+    │   ├── JournalFull          a named overload: max_bytes, disk full, I/O error
+    │   └── VolumeCorrupt        one volume cannot be trusted; it is moved aside
+    ├── StoreError               the record store refused or could not be reached
+    │   └── RecordNotFound       no such record in this store
+    └── DecodeError              an exchange no decoder could read; counted, never fatal
+
+A message says what happened, to what, and what the reader can do.
+"""
+
+from __future__ import annotations
+
+
+class SidecarError(Exception):
+    """Root of the tree; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+
+class UsageError(SidecarError):
+    """The command line asks for something that cannot be."""
+
+    exit_code = 2
+
+
+class ConfigError(UsageError):
+    """A setting has a wrong value; the message names the key, the value and the remedy."""
+
+
+class JournalError(SidecarError):
+    """The journal cannot be used as asked."""
+
+
+class JournalLocked(JournalError):
+    """Another process holds the journal's lock."""
+
+
+class JournalVersion(JournalError):
+    """The journal was written by a newer format than this build reads."""
+
+
+class JournalFull(JournalError):
+    """The journal cannot take more; callers shed and count, or answer 503 by policy."""
+
+
+class VolumeCorrupt(JournalError):
+    """A volume failed its checks and was, or must be, moved aside."""
+
+
+class StoreError(SidecarError):
+    """The record store refused an operation or could not be reached."""
+
+
+class RecordNotFound(StoreError):
+    """The store holds no record of that id."""
+
+
+class DecodeError(SidecarError):
+    """The exchange's bodies are not what the decoder understands."""
