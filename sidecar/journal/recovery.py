@@ -1,0 +1,227 @@
+"""What an earlier recorder left: where its volumes end, and what it started and never committed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sidecar.counters import Counters, Global, Route, find_all
+from sidecar.errors import JournalError, JournalVersion, VolumeCorrupt
+from sidecar.journal.folder import discard_volume, move_aside, volume_path, volumes
+from sidecar.journal.pages import open_pages
+from sidecar.journal.segment import KEY, Control, Header, payload, read_header, segment_number
+from sidecar.records import Event, Gap
+
+log = logging.getLogger(__name__)
+
+KILLED = "killed"
+LOST_VOLUME = "volume_corrupt"
+
+
+@dataclass(slots=True)
+class Survey:
+    """The volumes as found. Damaged ones have been moved aside already."""
+
+    last_volume: int = 0
+    """Highest number ever seen, of files here and aside; 0 when there is none."""
+    tails: dict[str, Header] = field(default_factory=dict)
+    """Per boot: the header of its last segment."""
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    """Name and reason of each volume moved aside."""
+    lost: list[Gap] = field(default_factory=list)
+    """What a moved volume held, as far as its neighbours tell."""
+
+
+def survey(folder: Path) -> Survey:
+    """Look at both ends of every volume; reads a few pages of each.
+
+    Raises JournalVersion (nothing is touched then) and OSError.
+    """
+    found = Survey()
+    numbers = volumes(folder)
+    ends: dict[int, tuple[Header, Header]] = {}
+    broken: list[tuple[int, str]] = []
+    for number in numbers:
+        path = volume_path(folder, number)
+        try:
+            pair = _ends(path, number)
+        except VolumeCorrupt as error:
+            broken.append((number, str(error)))
+            continue
+        if pair is None:
+            discard_volume(folder, number)
+        else:
+            ends[number] = pair
+    damaged = {number for number, _ in broken}
+    after_damage = False
+    for number in numbers:
+        if number in ends:
+            first, last = ends[number]
+            before = found.tails.get(first.boot)
+            if after_damage and before:
+                found.lost.extend(_between(before, first))
+            after_damage = False
+            found.tails[last.boot] = last
+        after_damage = after_damage or number in damaged
+    for number, reason in broken:
+        path = volume_path(folder, number)
+        move_aside(folder, path)
+        found.moved.append((path.name, reason))
+    found.last_volume = max([0, *numbers, *_numbers_aside(folder)])
+    return found
+
+
+def _ends(path: Path, number: int) -> tuple[Header, Header] | None:
+    """Headers of the first and the last segment; None for a volume that never got one."""
+    if path.stat().st_size == 0:
+        return None
+    file, pages = open_pages(path)
+    with file:
+        key = pages.last_key()
+        if key is None:
+            return None
+        if len(key) != KEY.size:
+            raise VolumeCorrupt("key of another length than a segment's")
+        last, last_part = KEY.unpack(key)
+        headers = []
+        for segment in (segment_number(number, 0), last):
+            value = pages.get(KEY.pack(segment, 0))
+            if value is None:
+                raise VolumeCorrupt(f"segment {segment} has no first part")
+            header = read_header(payload(value))
+            if header.segment != segment:
+                raise VolumeCorrupt(f"segment {segment} calls itself {header.segment}")
+            headers.append(header)
+        if last_part != headers[1].parts - 1:
+            raise VolumeCorrupt(f"last segment has {last_part + 1} of {headers[1].parts} parts")
+        return headers[0], headers[1]
+
+
+def _between(before: Header, after: Header) -> list[Gap]:
+    gaps = []
+    for route, (next_seq, _) in after.routes.items():
+        first = before.routes.get(route, (1, 0))[0]
+        if next_seq > first:
+            gaps.append(
+                Gap(after.boot, route, first, next_seq - first, before.wall_us, after.wall_us, LOST_VOLUME)
+            )
+    return gaps
+
+
+def _numbers_aside(folder: Path) -> list[int]:
+    with contextlib.suppress(FileNotFoundError):
+        numbers = []
+        for path in (folder / "aside").iterdir():
+            digits = path.name.removeprefix("volume-").partition(".")[0]
+            if path.name.startswith("volume-") and digits.isdigit():
+                numbers.append(int(digits))
+        return numbers
+    return []
+
+
+def uncommitted(counters: Counters, begun: dict[str, int], tail: Header | None, until_us: int) -> list[Gap]:
+    """What that boot started and never committed, one gap for each route.
+
+    The last segment says what was committed; without one (all its volumes
+    shipped and unlinked) the counters do. Too high by at most the exchanges
+    that were in flight when the process died.
+    """
+    gaps = []
+    since_us = (
+        tail.wall_us
+        if tail
+        else counters.get(Global.LAST_COMMIT_WALL_US) or counters.get(Global.BOOT_WALL_US)
+    )
+    for route, started in begun.items():
+        done = committed(counters, route, tail)
+        count = started - done
+        if count > 0:
+            gaps.append(Gap(counters.boot, route, done + 1, count, min(since_us, until_us), until_us, KILLED))
+    return gaps
+
+
+def committed(counters: Counters, route: str, tail: Header | None) -> int:
+    """Highest sequence number of the route that the journal accounts for."""
+    if tail is None:
+        return counters.route(route, Route.COMMITTED_SEQ)
+    return tail.routes.get(route, (1, 0))[0] - 1
+
+
+@dataclass(slots=True)
+class Recovery:
+    """Where this recorder goes on, and what it owes on behalf of those before it."""
+
+    last_volume: int
+    routes: dict[str, tuple[int, int]]
+    """Per route of this boot: next number that no segment accounts for, and how many below it are gaps."""
+    shed: dict[str, int]
+    """Per route of this boot: numbers in gaps, those owed included."""
+    owed: list[Control]
+    dead: list[Path]
+    """Counters files to remove once what is owed has been committed."""
+    moved: int
+    """Volumes moved aside."""
+
+
+def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]], now_us: int) -> Recovery:
+    """Survey the volumes and count what earlier recorders, of this boot or dead ones, left uncommitted.
+
+    `started`: per route of this boot, exchanges begun and shed before this
+    recorder. Raises JournalVersion, OSError; may be called again.
+    """
+    found = survey(folder)
+    owed: list[Control] = list(found.lost)
+    for name, reason in found.moved:
+        log.error("journal volume %s cannot be trusted (%s): moved to %s", name, reason, folder / "aside")
+        owed.append(Event("volume_moved_aside", now_us, {"volume": name, "reason": reason}))
+    numbers = [found.last_volume, *_numbers(counters)]
+    until_us = counters.get(Global.BOOT_WALL_US) or now_us
+    dead = []
+    for path in find_all(folder):
+        if path == counters.path:
+            continue
+        try:
+            owed.extend(_bury(path, found.tails, numbers, until_us))
+            dead.append(path)
+        except JournalVersion:
+            raise
+        except JournalError as error:
+            log.error("%s: moved aside", error)
+            move_aside(folder, path)
+            owed.append(Event("counters_moved_aside", now_us, {"file": path.name, "reason": str(error)}))
+    tail = found.tails.get(counters.boot)
+    routes: dict[str, tuple[int, int]] = {}
+    shed: dict[str, int] = {}
+    for route, (begun, shed_before) in started.items():
+        done = committed(counters, route, tail)
+        in_gaps = tail.routes.get(route, (1, 0))[1] if tail else min(shed_before, done)
+        routes[route] = (done + 1, in_gaps)
+        shed[route] = in_gaps + max(0, begun - done)
+    owed.extend(uncommitted(counters, {route: begun for route, (begun, _) in started.items()}, tail, now_us))
+    _keep_committed(counters, tail)
+    return Recovery(max(numbers), routes, shed, owed, dead, len(found.moved))
+
+
+def _bury(path: Path, tails: dict[str, Header], numbers: list[int], until_us: int) -> list[Gap]:
+    counters = Counters.open(path)
+    try:
+        tail = tails.get(counters.boot)
+        begun = {route: counters.route(route, Route.STARTED) for route in counters.routes}
+        gaps = uncommitted(counters, begun, tail, until_us)
+        numbers.extend(_numbers(counters))
+        _keep_committed(counters, tail)
+    finally:
+        counters.close()
+    return gaps
+
+
+def _keep_committed(counters: Counters, tail: Header | None) -> None:
+    """Once the volumes may be unlinked, only the slots say what was committed."""
+    for route in counters.routes:
+        counters.slots[counters.base(route) + Route.COMMITTED_SEQ] = committed(counters, route, tail)
+
+
+def _numbers(counters: Counters) -> tuple[int, int]:
+    return counters.get(Global.VOLUME_CURRENT), counters.get(Global.VOLUME_CLOSED)
