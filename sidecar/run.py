@@ -1,0 +1,302 @@
+"""`sidecar run`: from checked settings to a supervisor with two children.
+
+Everything a user can get wrong is found before the first socket opens; then the
+journal's lock, the counters, the sockets, the children. What the children
+inherit is named in `config.Handover`. All three hold the lock and the children
+the read end of a pipe whose write end only the supervisor has: its end of file
+tells them that the supervisor is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sidecar.clock import Clock, SystemClock
+from sidecar.config import Address, Handover, RouteSettings, Settings
+from sidecar.control import ControlServer
+from sidecar.counters import Counters, Global
+from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion
+from sidecar.identity.static import static_epoch
+from sidecar.journal.folder import acquire_lock, check
+from sidecar.listening import listen, resolve
+from sidecar.records import Epoch
+from sidecar.supervisor import ANALYST_DELAY_LIMIT_S, RECORDER_DELAY_LIMIT_S, Child, Supervisor
+
+log = logging.getLogger("sidecar.run")
+
+# -P: a `statistics.py` in the user's folder must not become ours.
+RECORDER_COMMAND = (sys.executable, "-P", "-m", "sidecar.recorder")
+ANALYST_COMMAND = (sys.executable, "-P", "-m", "sidecar.pipeline")
+LOCK_WAIT_S = 5.0
+"""The children of a supervisor that was just killed hold its lock until they notice."""
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """Everything that listens on TCP."""
+
+    routes: dict[str, list[socket.socket]]
+    health: socket.socket
+    admin: socket.socket
+
+
+def run(
+    settings: Settings,
+    environment: Mapping[str, str],
+    recorder_command: Sequence[str] = RECORDER_COMMAND,
+    analyst_command: Sequence[str] = ANALYST_COMMAND,
+    clock: Clock | None = None,
+) -> int:
+    """Supervise until a signal; returns the exit code. Raises SidecarError before any child was started."""
+    clock = clock or SystemClock()
+    journal = Path(settings.journal)
+    check_store(Path(settings.store))
+    settings = with_artifact_digests(settings)
+    with ExitStack() as stack:
+        lock_fd = lock_journal(journal)
+        stack.callback(os.close, lock_fd)
+        settings, sockets = open_sockets(settings, stack)
+        counters = _counters(journal, settings, clock, stack)
+        raise_descriptor_limit(settings.max_connections)
+        whole = _handover(settings, sockets, counters, lock_fd, stack)
+        recorder = _child("recorder", recorder_command, msgspec.structs.replace(whole, admin_fd=-1), stack)
+        analyst = _child(
+            "analyst", analyst_command, msgspec.structs.replace(whole, listeners={}, health_fd=-1), stack
+        )
+        selector = stack.enter_context(selectors.DefaultSelector())
+        supervisor = Supervisor(
+            counters,
+            recorder,
+            analyst,
+            [each for many in sockets.routes.values() for each in many],
+            selector,
+            settings.drain_delay_s + settings.grace_s,
+            settings.ship_timeout_s,
+            environment,
+        )
+        try:
+            control = ControlServer(journal, selector, supervisor.answer)
+            stack.callback(control.close)
+        except JournalError as error:
+            # Some network file systems hold no sockets; recording does not need one.
+            log.warning("%s", error)
+        _announce(settings, counters.boot, whole.epochs)
+        return supervisor.run()
+
+
+def _counters(journal: Path, settings: Settings, clock: Clock, stack: ExitStack) -> Counters:
+    """This boot's counters, in the journal's folder unless its disk is full.
+
+    A full disk must not keep traffic from flowing; elsewhere the counters only
+    lose their use to the next boot.
+    """
+    wall_us = clock.wall_us()
+    boot = boot_id(wall_us, os.urandom(5))
+    routes = [route.name for route in settings.routes]
+    try:
+        counters = Counters.create(journal, boot, routes)
+    except JournalError as error:
+        from tempfile import TemporaryDirectory
+
+        log.error("%s; until the next start they are kept in a temporary folder", error)
+        counters = Counters.create(Path(stack.enter_context(TemporaryDirectory())), boot, routes)
+    stack.callback(counters.close)
+    counters.set(Global.BOOT_WALL_US, wall_us)
+    counters.set(Global.SUPERVISOR_PID, os.getpid())
+    return counters
+
+
+def _handover(
+    settings: Settings, sockets: Sockets, counters: Counters, lock_fd: int, stack: ExitStack
+) -> Handover:
+    """Everything either child may get, with the life pipe made here."""
+    life_fd, life_write = os.pipe()
+    stack.callback(os.close, life_fd)
+    stack.callback(os.close, life_write)
+    wall_us = counters.get(Global.BOOT_WALL_US)
+    return Handover(
+        settings=settings,
+        boot=counters.boot,
+        boot_wall_us=wall_us,
+        counters_path=str(counters.path),
+        listeners={name: [each.fileno() for each in many] for name, many in sockets.routes.items()},
+        health_fd=sockets.health.fileno(),
+        admin_fd=sockets.admin.fileno(),
+        life_fd=life_fd,
+        lock_fd=lock_fd,
+        epochs=epochs(settings, wall_us),
+    )
+
+
+def _child(name: str, command: Sequence[str], handover: Handover, stack: ExitStack) -> Child:
+    descriptor = handover.write()
+    stack.callback(os.close, descriptor)
+    listeners = [each for many in handover.listeners.values() for each in many]
+    inherited = [*listeners, handover.health_fd, handover.admin_fd, handover.life_fd, handover.lock_fd]
+    limit_s = RECORDER_DELAY_LIMIT_S if name == "recorder" else ANALYST_DELAY_LIMIT_S
+    return Child(name, command, descriptor, [each for each in inherited if each >= 0], limit_s)
+
+
+def boot_id(wall_us: int, random: bytes) -> str:
+    """A boot's name: sorts by time, unique by chance, safe in file names."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(wall_us // 1_000_000))}-{random.hex()}"
+
+
+def check_store(folder: Path) -> None:
+    """Raise ConfigError when the store is not there and cannot be made.
+
+    A store that is there but cannot be written to now is the analyst's to wait
+    for: a restart must not stop traffic because a volume is read-only for a while.
+    """
+    try:
+        if folder.is_dir():
+            if not os.access(folder, os.W_OK | os.X_OK):
+                log.warning("store %s cannot be written to now: records wait in the journal", folder)
+            return
+        if folder.exists():
+            raise ConfigError(f"store: {folder} is not a folder: give a folder")
+        missing = folder
+        while not missing.parent.exists():
+            missing = missing.parent
+        # Tried and undone, because permission bits do not tell all; making it for good is the
+        # analyst's, who knows whether a missing store is new or only not mounted.
+        missing.mkdir()
+        missing.rmdir()
+    except OSError as error:
+        raise ConfigError(
+            f"store: {folder} cannot be made: {error.strerror}: give a folder that this user can write"
+        ) from error
+
+
+def with_artifact_digests(settings: Settings) -> Settings:
+    """The settings with every route's artifact hashed. Raises ConfigError."""
+    if not any(route.artifact for route in settings.routes):
+        return settings
+    from sidecar.identity.artifact import artifact_digest
+
+    def hashed(route: RouteSettings) -> RouteSettings:
+        if not route.artifact:
+            return route
+        return msgspec.structs.replace(route, artifact_digest=artifact_digest(route.artifact))
+
+    return msgspec.structs.replace(settings, routes=tuple(hashed(route) for route in settings.routes))
+
+
+def lock_journal(folder: Path) -> int:
+    """Check the journal's folder, making it if need be, and take its lock; the descriptor holds it.
+
+    Raises ConfigError for a folder that cannot be written, JournalLocked and JournalVersion.
+    """
+    deadline_s = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            check(folder)
+            return acquire_lock(folder)
+        except JournalLocked:
+            if time.monotonic() >= deadline_s:
+                raise
+            time.sleep(0.02)
+        except JournalVersion:
+            raise
+        except JournalError as error:
+            raise ConfigError(str(error)) from error
+
+
+def raise_descriptor_limit(max_connections: int) -> None:
+    """Let the recorder, which inherits the limit, open both sides of every connection."""
+    needed = 2 * max_connections + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.info(
+            "this machine allows %d open files, max_connections %d needs %d: raise `ulimit -n` or lower it",
+            hard,
+            max_connections,
+            needed,
+        )
+        needed = hard
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
+
+
+def _listen_name(route: RouteSettings, routes: int) -> str:
+    return "listen" if routes == 1 else f"listen of route {route.name}"
+
+
+def _addresses(settings: Settings) -> dict[str, Address]:
+    """Every address to listen on, by the name that messages use."""
+    addresses = {_listen_name(route, len(settings.routes)): route.listen for route in settings.routes}
+    return {**addresses, "health": settings.health, "admin": settings.admin}
+
+
+def open_sockets(settings: Settings, stack: ExitStack) -> tuple[Settings, Sockets]:
+    """Bind everything; the settings come back with the ports that port 0 became.
+
+    Raises ConfigError for a name that resolves to nothing, before any socket
+    opens, and SidecarError for an address that is taken.
+    """
+    addresses = _addresses(settings)
+    resolved = {name: resolve(name, address) for name, address in addresses.items()}
+    opened = {}
+    for name, address in addresses.items():
+        opened[name] = listen(name, address, resolved[name])
+        for each in opened[name]:
+            stack.callback(each.close)
+
+    def bound(name: str, address: Address) -> Address:
+        return Address(address.host, opened[name][0].getsockname()[1])
+
+    names = {route.name: _listen_name(route, len(settings.routes)) for route in settings.routes}
+    routes = tuple(
+        msgspec.structs.replace(route, listen=bound(names[route.name], route.listen))
+        for route in settings.routes
+    )
+    settings = msgspec.structs.replace(
+        settings, routes=routes, health=bound("health", settings.health), admin=bound("admin", settings.admin)
+    )
+    by_route = {route: opened[name] for route, name in names.items()}
+    return settings, Sockets(by_route, opened["health"][0], opened["admin"][0])
+
+
+def epochs(settings: Settings, since_us: int) -> tuple[Epoch, ...]:
+    """One identity per route, from the settings."""
+    return tuple(
+        static_epoch(route.name, route.model, route.image_digest, route.artifact_digest, since_us)
+        for route in settings.routes
+    )
+
+
+def _announce(settings: Settings, boot: str, identities: Sequence[Epoch]) -> None:
+    unknown = [epoch.route for epoch in identities if epoch.source == "unknown"]
+    if unknown:
+        log.warning(
+            "identity of the model behind %s is unknown: give image_digest or artifact, so that records say "
+            "which model answered",
+            ", ".join(unknown),
+        )
+    for route in settings.routes:
+        log.info(
+            "listening",
+            extra={"route": route.name, "listen": str(route.listen), "upstream": f"http://{route.upstream}"},
+        )
+    log.info(
+        "recording",
+        extra={
+            "boot": boot,
+            "journal": settings.journal,
+            "store": settings.store,
+            "health": str(settings.health),
+            "admin": str(settings.admin),
+        },
+    )

@@ -1,0 +1,238 @@
+"""The table of settings: one row drives the flag, the environment variable, the YAML key and the docs.
+
+Every value, defaults included, enters as text and goes through the parser of
+its row's kind, so a wrong one gets the same words wherever it came from.
+`python -m sidecar.settings_table` prints the table of docs/configuration.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.settings_values import (
+    one_of,
+    parse_address,
+    parse_count,
+    parse_digest,
+    parse_directory,
+    parse_duration,
+    parse_name,
+    parse_path,
+    parse_size,
+    parse_upstream,
+)
+
+ENVIRONMENT_PREFIX = "SIDECAR_"
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One row: `key` as in YAML; `default` as a user would write it, None if there is none."""
+
+    key: str
+    metavar: str
+    parse: Callable[[str], Any]
+    default: str | None
+    meaning: str
+    minimum: str | None = None
+    maximum: str | None = None
+    per_route: bool = False
+    many: bool = False
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.key.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return ENVIRONMENT_PREFIX + self.key.upper()
+
+    @property
+    def field(self) -> str:
+        """The field of `config.Settings`: durations say their unit."""
+        return self.key + "_s" if self.parse is parse_duration else self.key
+
+    def value(self, text: str) -> Any:
+        """The parsed value. Raises ValueError, phrased to follow the offending text."""
+        parsed = self.parse(text)
+        if self.minimum is not None and parsed < self.parse(self.minimum):
+            raise ValueError(f"is below the least, {self.minimum}")
+        if self.maximum is not None and parsed > self.parse(self.maximum):
+            raise ValueError(f"is above the most, {self.maximum}")
+        return parsed
+
+
+def _address(key: str, default: str | None, meaning: str, per_route: bool = False) -> Setting:
+    return Setting(key, "HOST:PORT", parse_address, default, meaning, per_route=per_route)
+
+
+def _duration(key: str, default: str, meaning: str, minimum: str = "0", maximum: str = "7d") -> Setting:
+    return Setting(key, "DURATION", parse_duration, default, meaning, minimum, maximum)
+
+
+def _size(key: str, default: str, meaning: str, minimum: str, maximum: str = "16TiB") -> Setting:
+    return Setting(key, "SIZE", parse_size, default, meaning, minimum, maximum)
+
+
+def _count(key: str, default: str, meaning: str, minimum: str, maximum: str) -> Setting:
+    return Setting(key, "NUMBER", parse_count, default, meaning, minimum, maximum)
+
+
+def _choice(key: str, choices: tuple[str, ...], meaning: str) -> Setting:
+    """The first choice is the default."""
+    return Setting(key, "|".join(choices), one_of(*choices), choices[0], meaning)
+
+
+TABLE: tuple[Setting, ...] = (
+    _address("listen", None, "Where clients connect.", per_route=True),
+    Setting("upstream", "URL", parse_upstream, None, "The model server, `http://HOST:PORT`.", per_route=True),
+    Setting("model", "NAME", parse_name, "default", "The model's name in the records.", per_route=True),
+    Setting(
+        "image_digest",
+        "DIGEST",
+        parse_digest,
+        None,
+        "Digest of the model server's image, `sha256:` + 64 hex digits.",
+        per_route=True,
+    ),
+    Setting(
+        "artifact",
+        "PATH",
+        parse_path,
+        None,
+        "Model file or folder whose SHA-256 becomes part of the identity; may be given several times "
+        "(`:` between them in the environment variable, a list in YAML).",
+        per_route=True,
+        many=True,
+    ),
+    Setting(
+        "store", "DIR", parse_directory, None, "Folder that takes the finished batches of records. Required."
+    ),
+    Setting("journal", "DIR", parse_path, "./journal", "Folder of the journal: what is not shipped yet."),
+    _address("health", "127.0.0.1:9900", "Where the recorder answers `/healthz` and `/readyz`."),
+    _address("admin", "127.0.0.1:9901", "Where the analyst answers `/metrics` and `/api/v1/status`."),
+    _choice(
+        "policy",
+        ("open", "closed"),
+        "What happens to traffic that cannot be recorded: `open` lets it flow and counts the gap, "
+        "`closed` answers 503.",
+    ),
+    _choice(
+        "durability",
+        ("relaxed", "before_response"),
+        "`before_response` holds a response's last bytes until its record is on disk.",
+    ),
+    _duration(
+        "hold_limit",
+        "200ms",
+        "Longest wait of a response's last bytes under `open` + `before_response`.",
+        maximum="1h",
+    ),
+    _size(
+        "capture_memory",
+        "64MiB",
+        "Captured bytes held in memory: in flight and waiting for the journal.",
+        "1MiB",
+    ),
+    _size(
+        "body_limit",
+        "8MiB",
+        "Per body; of a longer one the first 64 KiB, the length and the SHA-256 are kept.",
+        "64KiB",
+        "1GiB",
+    ),
+    _size(
+        "high_water",
+        "256KiB",
+        "Per connection and direction: bytes waiting before the faster side is paused.",
+        "4KiB",
+        "1GiB",
+    ),
+    _count("max_connections", "10000", "Client connections at a time, over all routes.", "1", "1000000"),
+    _choice(
+        "connect",
+        ("first_byte", "accept"),
+        "When to connect upstream: on the client's first byte, or as soon as it is accepted.",
+    ),
+    _duration(
+        "connect_timeout",
+        "10s",
+        "Longest wait for the upstream to accept a connection.",
+        minimum="1ms",
+        maximum="1h",
+    ),
+    _duration(
+        "upstream_timeout",
+        "0",
+        "No response byte for this long: 504 and outcome `timeout`. `0` waits for ever.",
+    ),
+    _size(
+        "journal_max_bytes",
+        "2GiB",
+        "The journal's size over all volumes; beyond it new records are shed and counted.",
+        "1MiB",
+    ),
+    _size(
+        "volume_bytes", "128MiB", "Size of one journal volume (less on a small file system).", "1MiB", "16GiB"
+    ),
+    _duration("volume_age", "1h", "Age at which a volume is closed.", minimum="1s"),
+    _duration(
+        "commit_interval", "20ms", "Time between commits to the journal.", minimum="1ms", maximum="10s"
+    ),
+    _size("batch_bytes", "16MiB", "Raw bytes in a batch before it is shipped.", "64KiB", "1GiB"),
+    _duration(
+        "batch_age",
+        "30s",
+        "Age of a batch's oldest record before it is shipped.",
+        minimum="100ms",
+        maximum="1d",
+    ),
+    _size("analyst_memory", "512MiB", "Memory limit of the analyst process.", "128MiB"),
+    _size("decode_limit", "32MiB", "Decompressed body bytes a decoder may look at.", "64KiB"),
+    Setting(
+        "decoder",
+        "NAME",
+        parse_name,
+        "auto",
+        "The wire format, by a decoder's name; `auto` tells by the path and the bodies.",
+    ),
+    _count(
+        "baseline_exchanges",
+        "1000",
+        "The first so many observed exchanges freeze the baseline.",
+        "1",
+        "1000000",
+    ),
+    _duration("drain_delay", "0s", "After SIGTERM: time to go on accepting while unready.", maximum="1h"),
+    _duration("grace", "25s", "After that: time for the exchanges in flight to end.", maximum="1d"),
+    _duration("ship_timeout", "10s", "After that: time for the analyst to ship what is left.", maximum="1d"),
+    _choice("log_format", ("auto", "json", "text"), "`auto` is text on a terminal, JSON lines otherwise."),
+    _choice("log_level", ("info", "debug", "warning", "error"), "Least level that is logged."),
+)
+BY_KEY = {setting.key: setting for setting in TABLE}
+ROUTE_KEYS = tuple(setting.key for setting in TABLE if setting.per_route)
+
+
+def default(key: str) -> Any:
+    """The parsed default of a key."""
+    setting = BY_KEY[key]
+    return None if setting.default is None else setting.value(setting.default)
+
+
+def markdown() -> str:
+    """The table as it stands in docs/configuration.md."""
+    lines = ["| YAML key | flag | environment | default | meaning |", "|---|---|---|---|---|"]
+    for setting in TABLE:
+        shown = "–" if setting.default is None else f"`{setting.default}`"
+        limits = [f"at least {setting.minimum}"] if setting.minimum not in (None, "0") else []
+        limits += [f"at most {setting.maximum}"] if setting.maximum is not None else []
+        meaning = setting.meaning + (f" ({', '.join(limits)})" if limits else "")
+        meaning = meaning.replace("|", "\\|")
+        lines.append(f"| `{setting.key}` | `{setting.flag}` | `{setting.variable}` | {shown} | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")
