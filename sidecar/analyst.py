@@ -1,0 +1,302 @@
+"""The analyst's loop: journal → intake → one commit → store → journal released.
+
+Exactly once, whatever dies when:
+
+1. rows are read after the cursor, encoded, and made durable together with the
+   cursor, the statistics and the totals in one transaction of the state;
+2. pending batches are put; a put that is repeated has the same name and bytes;
+3. a batch in the store is dropped from the state;
+4. journal volumes that hold only what is in the store are released.
+
+A death before 1 is done repeats the reading, after it the putting; both are
+without effect on what is stored. Everything here runs in one thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from sidecar.clock import Clock
+from sidecar.console.snapshot import Snapshot
+from sidecar.errors import JournalFull, StoreError
+from sidecar.intake import Analysis, Intake, batches_in_order
+from sidecar.journal.reader import Corrupt, Segment
+from sidecar.records import Position
+from sidecar.shipping.backoff import Backoff
+from sidecar.shipping.parquet import batch
+from sidecar.shipping.sink import Sink
+from sidecar.shipping.state import AnalystState, MonitorKey, Pending
+from sidecar.suspects import Suspects
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.2
+"""How often a quiet journal is looked at."""
+READ_BYTES = 1 << 19
+FLUSHES_WAITING = 4
+"""Commits whose batches may wait for the store; beyond, the journal is the buffer."""
+LEAST_BATCH_BYTES = 64 * 1024
+RELEASE_EVERY_S = 5.0
+
+
+class Tail(Protocol):
+    """What the analyst needs of `journal.reader.JournalReader`."""
+
+    def read(self, after: Position, max_bytes: int) -> Sequence[Segment | Corrupt]: ...
+
+    def release(self, position: Position) -> list[int]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How large and how old a batch may get, and what the statistics begin with."""
+
+    batch_bytes: int = 16 << 20
+    batch_age_s: float = 30.0
+
+
+class Analyst:
+    """One journal's analyst. Call `step` for ever, `finish` at the end.
+
+    `give_back` is called after each commit, when much memory has just become free.
+    """
+
+    def __init__(
+        self,
+        tail: Tail,
+        state: AnalystState,
+        sink: Sink,
+        analysis: Analysis,
+        suspects: Suspects,
+        limits: Limits,
+        clock: Clock,
+        backoff: Backoff | None = None,
+        give_back: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._tail = tail
+        self._state = state
+        self._sink = sink
+        self._analysis = analysis
+        self._suspects = suspects
+        self._limits = limits
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._give_back = give_back
+        self._state_backoff = Backoff(cap_s=5.0)
+        # Reentrant use is not needed; it guards monitors against the console's thread.
+        self.counting = threading.Lock()
+        self._batch_limit = max(limits.batch_bytes >> min(suspects.encode_deaths, 16), LEAST_BATCH_BYTES)
+        self._put_at_ns = 0
+        self._commit_at_ns = 0
+        self._release_at_ns = 0
+        self._released = Position(0, 0)
+        self._store_error = ""
+        self._state_error = ""
+        self._started_us = clock.wall_us()
+        self._pending: list[Pending] = state.pending()
+        known = state.load()
+        self._shipping = known.shipping
+        self._intake = self._fresh_intake()
+        self._since_ns: int | None = None
+        self._since_us = 0
+        self._caught_up_us = 0
+        self.snapshot = Snapshot()
+        self._publish()
+
+    def step(self) -> float:
+        """Do what is due. Returns the seconds after which there may be something to do again."""
+        self._ship()
+        busy = self._read()
+        if self._due():
+            self._flush()
+            busy = True
+        self._release(force=False)
+        self._publish()
+        if busy or (self._pending and self._now() >= self._put_at_ns):
+            return 0.0
+        return POLL_S
+
+    def finish(self, deadline_ns: int) -> bool:
+        """Read to the journal's end and ship everything, until `deadline_ns` of the monotonic clock.
+
+        True when nothing is left behind. What is left is shipped by the next boot.
+        """
+        while self._now() < deadline_ns:
+            self._ship()
+            if not self._read():
+                if not self._waiting():
+                    if not self._pending:
+                        self._release(force=True)
+                        self._publish()
+                        return True
+                else:
+                    self._flush()
+                if self._pending and self._now() < self._put_at_ns:
+                    break
+        self._publish()
+        return False
+
+    def recover(self, reason: str) -> None:
+        """Begin again from the last commit, after an error that nobody foresaw."""
+        self._give_up(reason)
+        self._pending = self._state.pending()
+        self._publish()
+
+    def summaries(self) -> list[tuple[MonitorKey, dict[str, object]]]:
+        """What each monitor has to say; may be called from another thread."""
+        with self.counting:
+            monitors = list(self._intake.monitors.items())
+            return [(key, monitor.summary()) for key, monitor in monitors]
+
+    def _now(self) -> int:
+        return self._clock.monotonic_ns()
+
+    def _fresh_intake(self) -> Intake:
+        with self.counting:
+            return Intake(self._state.load(), self._analysis, self._suspects, self.counting)
+
+    def _waiting(self) -> bool:
+        """Whether anything was read that is not committed."""
+        return self._since_ns is not None
+
+    def _room(self) -> bool:
+        befores = {pending.before for pending in self._pending}
+        size = sum(pending.size for pending in self._pending)
+        return len(befores) < FLUSHES_WAITING and size < FLUSHES_WAITING * self._limits.batch_bytes
+
+    def _read(self) -> bool:
+        """Take the journal's next segments, if there is room for them. True if there were any."""
+        if not self._room() or self._now() < self._commit_at_ns or self._full():
+            return False
+        intake = self._intake
+        began_us = self._clock.wall_us()
+        most = min(READ_BYTES, self._batch_limit)
+        segments = self._tail.read(intake.known.cursor, most)
+        if sum(segment.raw_bytes for segment in segments if isinstance(segment, Segment)) < most:
+            self._caught_up_us = began_us
+        if not segments:
+            intake.count_all()
+            return False
+        if self._since_ns is None:
+            self._since_ns, self._since_us = self._now(), began_us
+        try:
+            for segment in segments:
+                if isinstance(segment, Corrupt):
+                    intake.skip(segment)
+                else:
+                    intake.take(segment)
+        except MemoryError:
+            self._give_up("out of memory while reading the journal: the batch is begun again, smaller")
+        return True
+
+    def _full(self) -> bool:
+        return self._intake.raw_bytes >= self._batch_limit
+
+    def _due(self) -> bool:
+        if self._since_ns is None or self._now() < self._commit_at_ns:
+            return False
+        return self._full() or self._now() - self._since_ns >= self._limits.batch_age_s * 1e9
+
+    def _flush(self) -> None:
+        """Encode what was read and commit it with cursor, statistics and totals."""
+        intake = self._intake
+        try:
+            intake.count_all()
+            self._suspects.encoding()
+            batches = [batch(group) for group in batches_in_order(intake)]
+            self._suspects.idle()
+            monitors = {key: intake.monitors[key].state() for key in intake.changed}
+            self._state.commit(intake.known, monitors, batches, self._since_us)
+        except (JournalFull, MemoryError) as error:
+            self._give_up(str(error) or "out of memory while encoding a batch")
+            return
+        self._suspects.committed(intake.known.cursor.segment)
+        if self._state_error:
+            log.info("analyst state written again")
+        self._state_error = ""
+        self._state_backoff.succeeded()
+        self._batch_limit = min(self._batch_limit * 2, self._limits.batch_bytes)
+        self._since_ns = None
+        intake.committed()
+        self._pending = self._state.pending()
+        del batches, monitors
+        self._give_back()
+
+    def _give_up(self, reason: str) -> None:
+        """Forget what is not committed, as a crash would, and go on with smaller batches."""
+        self._suspects.idle()
+        self._batch_limit = max(self._batch_limit // 2, LEAST_BATCH_BYTES)
+        self._commit_at_ns = self._now() + int(self._state_backoff.failed() * 1e9)
+        if not self._state_error:
+            log.warning("%s; batches are now of %d bytes", reason, self._batch_limit)
+        self._state_error = reason
+        self._since_ns = None
+        self._intake = self._fresh_intake()
+
+    def _ship(self) -> None:
+        """Put the oldest pending batches, until one fails."""
+        while self._pending and self._now() >= self._put_at_ns:
+            pending = self._pending[0]
+            try:
+                self._sink.put(pending.name, self._state.data(pending))
+            except StoreError as error:
+                self._put_failed(str(error))
+                return
+            shipping = dict(self._shipping)
+            shipping["batches"] = shipping.get("batches", 0) + 1
+            shipping["bytes"] = shipping.get("bytes", 0) + pending.size
+            shipping["rows"] = shipping.get("rows", 0) + pending.records
+            shipping["last_us"] = self._clock.wall_us()
+            try:
+                self._state.shipped(pending, shipping)
+            except JournalFull as error:
+                self._put_failed(str(error))
+                return
+            self._shipping = shipping
+            del self._pending[0]
+            if self._store_error:
+                log.info("store %s takes batches again", self._sink.description)
+            self._store_error = ""
+            self._backoff.succeeded()
+            self._release(force=True)
+
+    def _put_failed(self, reason: str) -> None:
+        wait_s = self._backoff.failed()
+        self._put_at_ns = self._now() + int(wait_s * 1e9)
+        if self._store_error != reason:
+            log.warning("%s", reason, extra={"pending_batches": len(self._pending)})
+        self._store_error = reason
+
+    def _release(self, force: bool) -> None:
+        if not force and self._now() < self._release_at_ns:
+            return
+        self._release_at_ns = self._now() + int(RELEASE_EVERY_S * 1e9)
+        position = self._state.releasable()
+        gone = self._tail.release(position)
+        if gone:
+            log.debug("journal volumes released: %s", gone)
+
+    def _publish(self) -> None:
+        known = self._intake.known
+        rows = self._intake.rows
+        oldest_us = self._pending[0].since_us if self._pending else self._since_us if rows else 0
+        self.snapshot = Snapshot(
+            totals=dict(known.totals),
+            shipping=dict(self._shipping),
+            read_seq={name: end.seq for name, end in known.logs.items()},
+            caught_up_us=self._caught_up_us,
+            waiting_rows=rows,
+            pending=len(self._pending),
+            pending_bytes=sum(pending.size for pending in self._pending),
+            pending_rows=sum(pending.records for pending in self._pending),
+            oldest_us=oldest_us,
+            store_error=self._store_error,
+            store_failures=self._backoff.failures,
+            state_error=self._state_error,
+            batch_limit_bytes=self._batch_limit,
+            started_us=self._started_us,
+        )

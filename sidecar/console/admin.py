@@ -1,0 +1,74 @@
+"""The analyst's HTTP address: metrics for machines, status for people and scripts."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import orjson
+from aiohttp import web
+
+from sidecar.console import metrics
+from sidecar.console.board import Board
+
+_BOARD = web.AppKey("board", Board)
+
+INDEX = """sidecar analyst
+
+/metrics         Prometheus
+/api/v1/status   JSON
+/healthz         is this process alive
+"""
+
+
+def application(board: Board) -> web.Application:
+    """The routes over one board."""
+    made = metrics.registry(board)
+
+    async def scrape(request: web.Request) -> web.Response:
+        body = await asyncio.to_thread(metrics.exposition, made)
+        return web.Response(body=body, headers={"Content-Type": metrics.CONTENT_TYPE})
+
+    async def status(request: web.Request) -> web.Response:
+        # In a thread: summaries wait for the analyst, and this loop must go on answering.
+        current = await asyncio.to_thread(board.status)
+        return web.Response(body=dump(current), content_type="application/json")
+
+    async def health(request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def index(request: web.Request) -> web.Response:
+        return web.Response(text=INDEX)
+
+    app = web.Application()
+    app[_BOARD] = board
+    app.add_routes(
+        [
+            web.get("/", index),
+            web.get("/healthz", health),
+            web.get("/metrics", scrape),
+            web.get("/api/v1/status", status),
+        ]
+    )
+    return app
+
+
+def dump(value: object) -> bytes:
+    """JSON with a line end; numpy scalars and odd keys are taken as they come."""
+    options = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(value, option=options, default=str)
+
+
+@asynccontextmanager
+async def serve(listener_fd: int, board: Board) -> AsyncIterator[None]:
+    """Answer on an already listening socket for as long as the context is open."""
+    runner = web.AppRunner(application(board), access_log=None, shutdown_timeout=1.0)
+    await runner.setup()
+    listener = socket.socket(fileno=listener_fd)
+    try:
+        await web.SockSite(runner, listener, backlog=4096).start()
+        yield
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,254 @@
+"""The board's numbers in the Prometheus exposition format.
+
+One table, read by the collector and by the test that compares it with
+docs/records.md. Counters of the recorder begin again with each boot; those of
+the analyst live as long as the journal folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import sidecar
+from sidecar.console.board import Board, gaps
+from sidecar.console.snapshot import Snapshot
+from sidecar.counters import COMMIT_BUCKETS_US, Global, Mode, Route
+from sidecar.records import Outcome
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+Samples = list[tuple[tuple[str, ...], float]]
+Source = Callable[[Board, Snapshot], Samples]
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One metric: its name as scraped, kind, labels, meaning, and where its samples come from."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    meaning: str
+    samples: Source
+
+
+def _global(slot: Global) -> Source:
+    return lambda board, seen: [((), board.counters.get(slot))]
+
+
+def _route(slot: Route) -> Source:
+    return lambda board, seen: [((name,), board.counters.route(name, slot)) for name in board.counters.routes]
+
+
+def _total(name: str) -> Source:
+    return lambda board, seen: [((), seen.totals.get(name, 0))]
+
+
+def _shipping(name: str) -> Source:
+    return lambda board, seen: [((), seen.shipping.get(name, 0))]
+
+
+def _outcomes(board: Board, seen: Snapshot) -> Samples:
+    counters = board.counters
+    return [
+        ((name, outcome.label), counters.route(name, Route.OUTCOME, outcome))
+        for name in counters.routes
+        for outcome in Outcome
+    ]
+
+
+def _gap_exchanges(board: Board, seen: Snapshot) -> Samples:
+    return [((reason,), seen.totals.get(f"gap_exchanges/{reason}", 0)) for reason, _ in gaps(seen)]
+
+
+def _counter(name: str, help_text: str, samples: Source, *labels: str) -> Family:
+    return Family(name, "counter", labels, help_text, samples)
+
+
+def _gauge(name: str, help_text: str, samples: Source, *labels: str) -> Family:
+    return Family(name, "gauge", labels, help_text, samples)
+
+
+FAMILIES: tuple[Family, ...] = (
+    _gauge(
+        "sidecar_build_info",
+        "1; the version is the label",
+        lambda b, s: [((sidecar.__version__,), 1)],
+        "version",
+    ),
+    _counter("sidecar_exchanges_total", "Exchanges that ended, by how", _outcomes, "route", "outcome"),
+    _counter(
+        "sidecar_exchanges_started_total",
+        "Exchanges whose first byte was seen",
+        _route(Route.STARTED),
+        "route",
+    ),
+    _counter("sidecar_request_bytes_total", "Bytes from clients", _route(Route.REQUEST_BYTES), "route"),
+    _counter("sidecar_response_bytes_total", "Bytes to clients", _route(Route.RESPONSE_BYTES), "route"),
+    _counter("sidecar_shed_exchanges_total", "Exchanges that left no record", _route(Route.SHED), "route"),
+    _counter(
+        "sidecar_spliced_exchanges_total",
+        "Exchanges passed in splice-only mode",
+        _route(Route.SPLICED),
+        "route",
+    ),
+    _counter(
+        "sidecar_cut_exchanges_total", "Exchanges with a body not kept whole", _route(Route.CUT), "route"
+    ),
+    _counter(
+        "sidecar_held_expired_total",
+        "Responses that left uncommitted after `hold_limit`",
+        _route(Route.HELD_EXPIRED),
+        "route",
+    ),
+    _counter(
+        "sidecar_upstream_failures_total",
+        "Upstream connections that could not be made",
+        _route(Route.UPSTREAM_FAILURES),
+        "route",
+    ),
+    _counter(
+        "sidecar_delivery_failures_total",
+        "Committed responses that did not arrive whole",
+        _route(Route.DELIVERY_FAILURES),
+        "route",
+    ),
+    _counter("sidecar_connections_total", "Client connections accepted", _route(Route.CONNECTIONS), "route"),
+    _gauge("sidecar_connections_open", "Client connections now open", _global(Global.CONNECTIONS_OPEN)),
+    _counter(
+        "sidecar_connections_refused_total",
+        "Client connections closed because `max_connections` were open",
+        _global(Global.CONNECTIONS_REFUSED),
+    ),
+    _gauge(
+        "sidecar_recording",
+        "1 while exchanges are recorded, 0 in splice-only mode",
+        lambda b, s: [((), int(b.counters.get(Global.MODE) == Mode.RECORD))],
+    ),
+    _gauge("sidecar_capture_memory_bytes", "Captured bytes in memory", _global(Global.CAPTURE_BYTES)),
+    _gauge("sidecar_journal_bytes", "Bytes of all journal volumes on disk", _global(Global.JOURNAL_BYTES)),
+    _gauge(
+        "sidecar_journal_shedding", "1 while the journal cannot take more", _global(Global.JOURNAL_SHEDDING)
+    ),
+    _counter("sidecar_commit_failures_total", "Journal commits that failed", _global(Global.COMMIT_FAILURES)),
+    _counter("sidecar_volumes_opened_total", "Journal volumes begun", _global(Global.VOLUMES_OPENED)),
+    _counter(
+        "sidecar_volumes_moved_aside_total",
+        "Journal volumes that could not be trusted",
+        _global(Global.VOLUMES_MOVED_ASIDE),
+    ),
+    _counter(
+        "sidecar_observer_errors_total",
+        "Connections whose observation failed and that went on as opaque",
+        _global(Global.OBSERVER_ERRORS),
+    ),
+    _counter("sidecar_clock_steps_total", "Wall-clock jumps of over a second", _global(Global.CLOCK_STEPS)),
+    _counter(
+        "sidecar_process_starts_total",
+        "Starts of each child process",
+        lambda b, s: [
+            (("recorder",), b.counters.get(Global.RECORDER_STARTS)),
+            (("analyst",), b.counters.get(Global.ANALYST_STARTS)),
+        ],
+        "process",
+    ),
+    _counter(
+        "sidecar_gaps_total", "Gap records, by reason", lambda b, s: [((r,), n) for r, n in gaps(s)], "reason"
+    ),
+    _counter("sidecar_gap_exchanges_total", "Exchanges inside gap records", _gap_exchanges, "reason"),
+    _counter("sidecar_analyst_exchanges_total", "Exchanges read from the journal", _total("exchanges")),
+    _counter("sidecar_observations_total", "Exchanges decoded and counted", _total("observations")),
+    _counter(
+        "sidecar_decode_errors_total", "Answered exchanges no decoder could read", _total("decode_errors")
+    ),
+    _counter(
+        "sidecar_decode_killed_total",
+        "Exchanges stored undecoded because decoding them killed the analyst twice",
+        _total("decode_killed"),
+    ),
+    _counter(
+        "sidecar_segments_corrupt_total",
+        "Journal segments that could not be read",
+        _total("segments_corrupt"),
+    ),
+    _gauge(
+        "sidecar_analyst_lag_records",
+        "Records in the journal that the analyst has not read",
+        lambda b, s: [((), b.analyst_lag(s).records)],
+    ),
+    _gauge(
+        "sidecar_analyst_lag_seconds",
+        "The most that the oldest unread record can have waited",
+        lambda b, s: [((), b.analyst_lag(s).seconds)],
+    ),
+    _gauge(
+        "sidecar_store_lag_records",
+        "Records in the journal that are not in the store",
+        lambda b, s: [((), b.store_lag(s).records)],
+    ),
+    _gauge(
+        "sidecar_store_lag_seconds",
+        "The most that the oldest of them can have waited",
+        lambda b, s: [((), b.store_lag(s).seconds)],
+    ),
+    _gauge(
+        "sidecar_store_up", "0 while the store refuses batches", lambda b, s: [((), int(not s.store_error))]
+    ),
+    _gauge(
+        "sidecar_batches_pending", "Encoded batches that wait for the store", lambda b, s: [((), s.pending)]
+    ),
+    _gauge("sidecar_batch_bytes_pending", "Bytes of those batches", lambda b, s: [((), s.pending_bytes)]),
+    _counter("sidecar_batches_shipped_total", "Batches in the store", _shipping("batches")),
+    _counter("sidecar_batch_bytes_shipped_total", "Bytes of those batches", _shipping("bytes")),
+    _counter("sidecar_rows_shipped_total", "Rows of those batches", _shipping("rows")),
+    _gauge(
+        "sidecar_seconds_since_last_ship",
+        "Seconds since a batch reached the store, or since the analyst began",
+        lambda b, s: [((), b.since_last_ship(s))],
+    ),
+)
+COMMIT_DURATION = "sidecar_commit_duration_seconds"
+COMMIT_DURATION_HELP = "Time to make one journal segment durable"
+
+
+class BoardCollector(Collector):
+    """Reads the board anew for every scrape; nothing is counted twice or kept in step."""
+
+    def __init__(self, board: Board) -> None:
+        self._board = board
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._board.snapshot()
+        for family in FAMILIES:
+            kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+            metric = kind(family.name, family.meaning, labels=family.labels)
+            for labels, value in family.samples(self._board, seen):
+                metric.add_metric(labels, value)
+            yield metric
+        yield self._commit_durations()
+
+    def _commit_durations(self) -> Metric:
+        counters = self._board.counters
+        buckets, running = [], 0
+        for index, bound_us in enumerate((*COMMIT_BUCKETS_US, None)):
+            running += int(counters.slots[Global.COMMIT_BUCKET + index])
+            buckets.append(("+Inf" if bound_us is None else repr(bound_us / 1e6), float(running)))
+        metric = HistogramMetricFamily(COMMIT_DURATION, COMMIT_DURATION_HELP)
+        metric.add_metric((), buckets, counters.get(Global.COMMIT_SUM_US) / 1e6)
+        return metric
+
+
+def registry(board: Board) -> CollectorRegistry:
+    made = CollectorRegistry(auto_describe=False)
+    made.register(BoardCollector(board))
+    return made
+
+
+def exposition(made: CollectorRegistry) -> bytes:
+    """The text a scrape gets."""
+    return generate_latest(made)

@@ -1,0 +1,344 @@
+"""Journal segments → rows, observations and counts: the analyst's work between two commits.
+
+An `Intake` begins with what the last commit knew and is thrown away when its
+own commit fails; nothing of it is durable before that.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sidecar.errors import DecodeError
+from sidecar.journal.reader import Corrupt, Segment
+from sidecar.proxy.message import split_request, split_response
+from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
+from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
+from sidecar.shipping.state import START, Knowledge, LogEnd, MonitorKey
+from sidecar.suspects import Suspects
+
+log = logging.getLogger(__name__)
+
+OBSERVATIONS_AT_ONCE = 512
+EPOCHS_KEPT = 256
+LOGS_KEPT = 256
+HEADS_KEPT = 512
+HEAD_BYTES_KEPT = 2_048
+UNDECODED = "killed the analyst twice"
+
+_TUNNELS = frozenset((Outcome.UPGRADED, Outcome.OPAQUE))
+
+
+class Decoder(Protocol):
+    """What the intake needs of `decode.registry.Decoding`."""
+
+    def observe(self, path: str, request: Message, response: Message) -> Observation: ...
+
+
+class Monitor(Protocol):
+    """What the intake needs of `statistics.monitor.Monitor`."""
+
+    def add(self, observations: Sequence[Observation]) -> None: ...
+
+    def state(self) -> bytes: ...
+
+    def summary(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """How exchanges are read and counted: the decoder, and how a monitor is begun and brought back."""
+
+    decoder: Decoder
+    new_monitor: Callable[[], Monitor]
+    restore_monitor: Callable[[bytes], Monitor]
+
+
+class Intake:
+    """Takes segments in journal order; holds the rows until they are encoded.
+
+    `monitors` outlives the intake only if its commit succeeds. `counting` is
+    held while a monitor changes, so that another thread may read summaries.
+    """
+
+    def __init__(
+        self,
+        known: Knowledge,
+        analysis: Analysis,
+        suspects: Suspects,
+        counting: AbstractContextManager[object] | None = None,
+    ) -> None:
+        self.known = known
+        self.groups: dict[GroupKey, RowGroup] = {}
+        self.monitors: dict[MonitorKey, Monitor] = {
+            key: analysis.restore_monitor(state) for key, state in known.monitors.items()
+        }
+        known.monitors = {}
+        self.changed: set[MonitorKey] = set()
+        self._decoder = analysis.decoder
+        self._new_monitor = analysis.new_monitor
+        self._suspects = suspects
+        self._counting = counting or nullcontext()
+        self._observations: dict[MonitorKey, list[Observation]] = {}
+        self._splitter = Splitter()
+        self._group: RowGroup | None = None
+        self._last_group: tuple[str, str, int, int] = ("", "", -1, -1)
+        # After the state was lost, a log that does not begin with 1 is no news.
+        self._expects_beginnings = known.cursor != START
+        self._faults: set[type[BaseException]] = set()
+
+    @property
+    def raw_bytes(self) -> int:
+        """Payload bytes in the rows so far."""
+        return sum(group.raw_bytes for group in self.groups.values())
+
+    @property
+    def rows(self) -> int:
+        return sum(group.rows for group in self.groups.values())
+
+    def take(self, segment: Segment) -> None:
+        """Turn one segment into rows and observations and move the cursor past it."""
+        boot, number = segment.boot, segment.position.segment
+        for index, entry in enumerate(segment.entries):
+            if isinstance(entry, Exchange):
+                self._exchange(boot, number, index, entry)
+            elif isinstance(entry, Epoch):
+                self._epoch(boot, entry)
+            elif isinstance(entry, Gap):
+                self._gap(entry)
+            elif isinstance(entry, Delivery):
+                self._count("deliveries")
+                seen = self._end(boot, entry.route)
+                self._rows(boot, entry.route, seen.epoch, entry.t_us).delivery(entry)
+            elif isinstance(entry, Event):
+                self._event(boot, number, index, entry, sorted(segment.next_seq))
+        self._suspects.idle()
+        self._count("segments")
+        self.known.cursor = segment.position
+
+    def skip(self, corrupt: Corrupt) -> None:
+        """Pass a segment that cannot be read; what it held shows as a break in the sequence numbers."""
+        log.error(
+            "journal segment %d of volume %d cannot be read: %s",
+            corrupt.position.segment,
+            corrupt.position.volume,
+            corrupt.reason,
+        )
+        self._count("segments_corrupt")
+        self.known.cursor = corrupt.position
+
+    def committed(self) -> None:
+        """The rows and counts so far are durable: begin the next batch, the monitors go on."""
+        self.groups.clear()
+        self.changed.clear()
+        self._group, self._last_group = None, ("", "", -1, -1)
+
+    def count_all(self) -> None:
+        """Hand every waiting observation to its monitor."""
+        for key in list(self._observations):
+            self._count_observations(key)
+
+    def _exchange(self, boot: str, segment: int, index: int, exchange: Exchange) -> None:
+        end = self._end(boot, exchange.route)
+        if exchange.seq != end.seq + 1:
+            self._break(boot, exchange.route, end, exchange.seq, exchange.t_request_us)
+        end.seq, end.t_us, end.epoch = exchange.seq, exchange.t_request_us, exchange.epoch
+        request, response = self._splitter.split(exchange)
+        group = self._rows(boot, exchange.route, exchange.epoch, exchange.t_request_us)
+        observation: Observation | None = None
+        error: str | None = None
+        if _answered(exchange, response):
+            if self._suspects.guilty(segment, index):
+                error = UNDECODED
+                self._count("decode_killed")
+            else:
+                self._suspects.decoding(segment, index)
+                observation, error = self._observe(exchange, request, response)
+        if observation is not None:
+            key = (exchange.route, group.epoch.digest)
+            waiting = self._observations.setdefault(key, [])
+            waiting.append(observation)
+            if len(waiting) >= OBSERVATIONS_AT_ONCE:
+                self._count_observations(key)
+        elif error is not None:
+            self._count("decode_errors")
+        group.exchange(exchange, request, response, observation, error)
+        totals = self.known.totals
+        totals["exchanges"] = totals.get("exchanges", 0) + 1
+
+    def _observe(
+        self, exchange: Exchange, request: Message, response: Message
+    ) -> tuple[Observation | None, str | None]:
+        if exchange.request_cut is not None or exchange.response_cut is not None:
+            return None, "body not kept whole"
+        parts = request.start_line.split(b" ")
+        path = parts[1].decode("latin-1") if len(parts) == 3 else ""
+        try:
+            return self._decoder.observe(path, request, response), None
+        except DecodeError as error:
+            return None, str(error)
+        except MemoryError:
+            return None, "out of memory while decoding"
+        except Exception as error:
+            # A decoder's own fault must not stop the recording of what it could not read.
+            if type(error) not in self._faults:
+                self._faults.add(type(error))
+                log.exception("decoder failed on %s.%d; stored undecoded", exchange.route, exchange.seq)
+            return None, f"decoder failed: {type(error).__name__}: {error}"
+
+    def _count_observations(self, key: MonitorKey) -> None:
+        waiting = self._observations.pop(key)
+        with self._counting:
+            monitor = self.monitors.get(key)
+            if monitor is None:
+                monitor = self.monitors[key] = self._new_monitor()
+            try:
+                monitor.add(waiting)
+            except Exception as error:
+                # Statistics are advice; the records behind them go on being shipped.
+                if type(error) not in self._faults:
+                    self._faults.add(type(error))
+                    log.exception("statistics failed on %d observations of route %s", len(waiting), key[0])
+                self._count("uncounted", len(waiting))
+        self._count("observations", len(waiting))
+        self.changed.add(key)
+
+    def _gap(self, gap: Gap) -> None:
+        end = self._end(gap.boot, gap.route)
+        if gap.first_seq > end.seq + 1:
+            self._break(gap.boot, gap.route, end, gap.first_seq, gap.t_from_us)
+        self._write_gap(gap, end)
+
+    def _write_gap(self, gap: Gap, end: LogEnd) -> None:
+        end.seq = max(end.seq, gap.first_seq + gap.count - 1)
+        self._count("gaps/" + gap.reason)
+        self._count("gap_exchanges/" + gap.reason, gap.count)
+        self._rows(gap.boot, gap.route, end.epoch, gap.t_from_us).gap(gap)
+
+    def _break(self, boot: str, route: str, end: LogEnd, seq: int, t_us: int) -> None:
+        """A sequence number that does not follow the last one: say in the store what is missing."""
+        if seq <= end.seq:
+            self._count("sequence_regressions")
+            return
+        if end.seq == 0 and not self._expects_beginnings:
+            return
+        missing = Gap(boot, route, end.seq + 1, seq - end.seq - 1, end.t_us or t_us, t_us, "journal_damaged")
+        log.error("journal lacks exchanges %d to %d of %s.%s", end.seq + 1, seq - 1, boot, route)
+        self._write_gap(missing, end)
+
+    def _event(self, boot: str, segment: int, index: int, event: Event, routes: list[str]) -> None:
+        """An event belongs to the whole boot; it is kept in the log of the boot's first route."""
+        self._count("events")
+        route = routes[0] if routes else self._any_route(boot)
+        end = self._end(boot, route)
+        self._rows(boot, route, end.epoch, event.t_us).event(event, end.seq, segment, index)
+
+    def _any_route(self, boot: str) -> str:
+        return min((route for known, route, _ in self.known.epochs if known == boot), default="default")
+
+    def _epoch(self, boot: str, epoch: Epoch) -> None:
+        epochs = self.known.epochs
+        epochs.pop((boot, epoch.route, epoch.number), None)
+        epochs[boot, epoch.route, epoch.number] = epoch
+        while len(epochs) > EPOCHS_KEPT:
+            del epochs[next(iter(epochs))]
+        end = self._end(boot, epoch.route)
+        if end.seq == 0:
+            end.epoch = epoch.number
+
+    def _end(self, boot: str, route: str) -> LogEnd:
+        name = f"{boot}.{route}"
+        ends = self.known.logs
+        end = ends.get(name)
+        if end is None:
+            end = ends[name] = LogEnd()
+            while len(ends) > LOGS_KEPT:
+                del ends[next(iter(ends))]
+        return end
+
+    def _rows(self, boot: str, route: str, epoch: int, t_us: int) -> RowGroup:
+        place = (boot, route, epoch, t_us // DAY_US)
+        if place == self._last_group and self._group is not None:
+            return self._group
+        key = GroupKey(*place)
+        group = self.groups.get(key)
+        if group is None:
+            known = self.known.epochs.get((boot, route, epoch))
+            group = self.groups[key] = RowGroup(key, known or Epoch(route, epoch, "unknown"))
+        self._group, self._last_group = group, place
+        return group
+
+    def _count(self, name: str, by: int = 1) -> None:
+        self.known.totals[name] = self.known.totals.get(name, 0) + by
+
+
+def batches_in_order(intake: Intake) -> Iterator[RowGroup]:
+    """The groups in the order they are shipped: by log, then by what they begin with."""
+    yield from sorted(intake.groups.values(), key=lambda group: (group.key.log, group.first, group.key.date))
+
+
+class Splitter:
+    """Takes stored exchanges apart, fast for heads that were seen before.
+
+    How long a body is follows from its head alone (for a response, also from
+    the method). So a head that once framed a whole plain body does so again
+    if as many bytes follow; everything else goes the long way. Equal heads are
+    then also one object, in memory and for the Parquet writer.
+    """
+
+    def __init__(self) -> None:
+        self._requests: dict[bytes, tuple[bytes, int, bytes]] = {}
+        self._responses: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
+
+    def split(self, exchange: Exchange) -> tuple[Message, Message]:
+        """Request and response of an exchange, opaque bytes as bodies without heads."""
+        raw_request, raw_response = b"".join(exchange.request), b"".join(exchange.response)
+        if exchange.outcome == Outcome.OPAQUE:
+            return _whole(raw_request, exchange.request_bytes), _whole(raw_response, exchange.response_bytes)
+        end = raw_request.find(b"\r\n\r\n") + 4
+        seen = self._requests.get(raw_request[:end])
+        if seen is not None and seen[1] == len(raw_request) - end:
+            method = seen[2]
+            request = Message(seen[0], raw_request[end:], b"", b"", seen[1])
+        else:
+            request = split_request(raw_request, exchange.request_cut)
+            method = raw_request[: raw_request.find(b" ")] if request.head else b""
+            if _plain(request, end, raw_request):
+                _remember(self._requests, request.head, (request.head, request.length, method))
+        end = raw_response.find(b"\r\n\r\n") + 4
+        framed = self._responses.get((method, raw_response[:end]))
+        if framed is not None and framed[1] == len(raw_response) - end:
+            return request, Message(framed[0], raw_response[end:], b"", b"", framed[1])
+        ended = exchange.outcome == Outcome.COMPLETE
+        response = split_response(raw_response, method, exchange.response_cut, ended)
+        if _plain(response, end, raw_response) and b"content-length" in response.head.lower():
+            _remember(self._responses, (method, response.head), (response.head, response.length))
+        return request, response
+
+
+def _plain(message: Message, end: int, raw: bytes) -> bool:
+    """Whether the message is one small head and the rest of the bytes, whole."""
+    return (
+        message.complete
+        and message.sha256 is None
+        and 0 < end == len(message.head) <= HEAD_BYTES_KEPT
+        and message.length == len(message.body) == len(raw) - end
+    )
+
+
+def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
+    if len(known) >= HEADS_KEPT:
+        known.clear()
+    known[key] = value
+
+
+def _whole(raw: bytes, length: int) -> Message:
+    return Message(b"", raw, length=max(length, len(raw)), complete=len(raw) >= length)
+
+
+def _answered(exchange: Exchange, response: Message) -> bool:
+    """Whether the exchange is a prediction worth decoding: a whole answer with a 2xx status."""
+    return exchange.outcome not in _TUNNELS and response.complete and response.head[9:10] == b"2"

@@ -1,0 +1,229 @@
+# ruff: noqa: E402 - the environment must be set before the libraries that read it are loaded
+"""The analyst's process: `python -m sidecar.pipeline FD`.
+
+The main thread runs the admin address; one other thread runs the analyst. The
+process is the first to give way: it is niced, and its data is limited, so
+that what it may need never takes the machine or the container from the recorder.
+"""
+
+from __future__ import annotations
+
+import os
+
+# Before numpy and Arrow are loaded: a pool of threads per library would cost memory and help nobody.
+for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS"):
+    os.environ.setdefault(_name, "1")
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from sidecar import logs
+from sidecar.analyst import Analyst, Limits
+from sidecar.clock import Clock, SystemClock
+from sidecar.config import Handover, Settings
+from sidecar.console.admin import serve
+from sidecar.console.board import Board
+from sidecar.console.snapshot import Snapshot
+from sidecar.counters import Counters
+from sidecar.decode.registry import Decoding
+from sidecar.errors import JournalFull, SidecarError
+from sidecar.intake import Analysis
+from sidecar.journal.reader import JournalReader
+from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.state import AnalystState
+from sidecar.statistics.monitor import Monitor
+from sidecar.suspects import Suspects
+
+log = logging.getLogger("sidecar.pipeline")
+
+NICENESS = 10
+RETRY_S = 1.0
+STATE_FOLDER = "analyst"
+MARKER = "analyst-marker.bin"
+
+
+def build(handover: Handover, clock: Clock) -> Analyst:
+    """The analyst of a journal, its state open.
+
+    Raises JournalFull while the disk has no room even for that, other
+    SidecarErrors for what waiting cannot mend.
+    """
+    settings = handover.settings
+    journal = Path(settings.journal)
+    state = AnalystState.open(journal / STATE_FOLDER, log.error)
+    suspects = Suspects(journal / MARKER)
+    # Only before the first batch: later on, a missing root is a volume that is not mounted.
+    fresh = "batches" not in state.load().shipping
+    return Analyst(
+        tail=JournalReader(journal, handover.boot),
+        state=state,
+        sink=DirectorySink(Path(settings.store), create=fresh),
+        analysis=Analysis(
+            decoder=Decoding(settings.decoder, settings.decode_limit),
+            new_monitor=lambda: Monitor(settings.baseline_exchanges),
+            restore_monitor=Monitor.restore,
+        ),
+        suspects=suspects,
+        limits=Limits(_batch_bytes(settings, journal), settings.batch_age_s),
+        clock=clock,
+        give_back=memory_giver(),
+    )
+
+
+def memory_giver() -> Callable[[], None]:
+    """What hands freed memory back to the kernel: glibc keeps tens of MiB of a finished batch otherwise."""
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (OSError, AttributeError):
+        # Another C library; it has its own ways.
+        return lambda: None
+    trim.argtypes = (ctypes.c_size_t,)
+
+    def give_back() -> None:
+        trim(0)
+
+    return give_back
+
+
+def _batch_bytes(settings: Settings, journal: Path) -> int:
+    """The batch size, brought down where the journal's disk is small: batches wait there for the store."""
+    try:
+        system = os.statvfs(journal)
+    except OSError:
+        return settings.batch_bytes
+    return max(min(settings.batch_bytes, system.f_blocks * system.f_frsize // 16), 256 * 1024)
+
+
+class Worker(threading.Thread):
+    """Runs the analyst until told to stop, then ships what it can within `ship_timeout`."""
+
+    def __init__(
+        self, handover: Handover, clock: Clock, done: asyncio.Event, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        super().__init__(name="analyst", daemon=True)
+        self.analyst: Analyst | None = None
+        self.failure: BaseException | None = None
+        self._handover = handover
+        self._clock = clock
+        self._stopping = threading.Event()
+        self._done = done
+        self._loop = loop
+
+    def stop(self) -> None:
+        self._stopping.set()
+
+    def run(self) -> None:
+        try:
+            self.analyst = self._open()
+            if self.analyst is not None:
+                self._work(self.analyst)
+        except BaseException as error:
+            self.failure = error
+        finally:
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._done.set)
+
+    def _open(self) -> Analyst | None:
+        while not self._stopping.is_set():
+            try:
+                return build(self._handover, self._clock)
+            except JournalFull as error:
+                log.warning("%s; tried again", error)
+                self._stopping.wait(RETRY_S)
+        return None
+
+    def _work(self, analyst: Analyst) -> None:
+        while not self._stopping.is_set():
+            try:
+                wait_s = analyst.step()
+            except Exception as error:
+                # What is not committed is read again; a fault that stays shows in the log and as lag.
+                log.exception("analyst failed, beginning again from its last commit")
+                analyst.recover(f"{type(error).__name__}: {error}")
+                wait_s = RETRY_S
+            if wait_s:
+                self._stopping.wait(wait_s)
+        deadline_ns = self._clock.monotonic_ns() + int(self._handover.settings.ship_timeout_s * 1e9)
+        if analyst.finish(deadline_ns):
+            log.info("everything shipped")
+        else:
+            log.warning("not everything could be shipped in time: the next start ships it from the journal")
+
+
+async def run(handover: Handover) -> int:
+    """Serve the admin address and work until SIGTERM. Returns the exit code."""
+    clock = SystemClock()
+    loop = asyncio.get_running_loop()
+    counters = Counters.open(Path(handover.counters_path))
+    done, stop = asyncio.Event(), asyncio.Event()
+    worker = Worker(handover, clock, done, loop)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_reader(handover.life_fd, _orphaned, handover.life_fd)
+    worker.start()
+    board = Board(
+        counters,
+        clock,
+        journal=handover.settings.journal,
+        store=handover.settings.store,
+        snapshot=lambda: worker.analyst.snapshot if worker.analyst else Snapshot(),
+        summaries=lambda: worker.analyst.summaries() if worker.analyst else [],
+    )
+    async with serve(handover.admin_fd, board):
+        waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        worker.stop()
+        await waits[1]
+        waits[0].cancel()
+    if worker.failure is not None:
+        if isinstance(worker.failure, SidecarError):
+            log.error("%s", worker.failure)
+            return worker.failure.exit_code
+        log.error("analyst died", exc_info=worker.failure)
+        return 1
+    return 0
+
+
+def _orphaned(life_fd: int) -> None:
+    """The life pipe became readable: only its end can be there, so the supervisor is gone."""
+    if os.read(life_fd, 1) == b"":
+        os._exit(1)
+
+
+def _limit(settings: Settings) -> None:
+    """Bound this process.
+
+    RLIMIT_DATA counts private writable memory only; RLIMIT_AS would count the
+    maps of journal volumes and state as well, which are gigabytes of address
+    space and no memory.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = settings.analyst_memory if hard == resource.RLIM_INFINITY else min(settings.analyst_memory, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    with contextlib.suppress(OSError):
+        os.nice(NICENESS - os.nice(0))
+
+
+def main() -> int:
+    """Entry point; the handover's descriptor is the only argument."""
+    handover = Handover.read(int(sys.argv[1]))
+    settings = handover.settings
+    logs.configure(settings.log_format, settings.log_level, "analyst")
+    _limit(settings)
+    # Rows are tuples of immutable values: there is little for the collector to find, and much to walk.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    return asyncio.run(run(handover))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""What a record store must be able to do: take one named object, once."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+
+class PutResult(Enum):
+    """Both mean that the object is in the store, whole and durable."""
+
+    CREATED = "created"
+    EXISTED = "existed"
+
+
+class Sink(Protocol):
+    """A store that objects can be put into; nothing is ever read, listed or deleted through it.
+
+    `put` returns only when the object is durable under `name`, or raises
+    StoreError. An object's name holds the hash of its content, so putting it
+    again is harmless and must answer EXISTED.
+    """
+
+    def put(self, name: str, data: bytes) -> PutResult: ...
+
+    @property
+    def description(self) -> str:
+        """The store's address, for messages."""
+        ...

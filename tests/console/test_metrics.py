@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from sidecar.clock import ManualClock
+from sidecar.console import metrics
+from sidecar.console.admin import application
+from sidecar.console.board import Board
+from sidecar.console.snapshot import Snapshot
+from sidecar.counters import Counters, Global, Route
+from sidecar.records import Outcome
+
+BOOT = "20261123T231500-9f3c2a71b0"
+DOCS = Path(__file__).parents[2] / "docs" / "records.md"
+CLOCK = ManualClock()
+
+
+@pytest.fixture
+def counters(tmp_path: Path) -> Iterator[Counters]:
+    made = Counters.create(tmp_path, BOOT, ["default", "b"])
+    yield made
+    made.close()
+
+
+def board(counters: Counters, seen: Snapshot | None = None) -> Board:
+    snapshot = seen or Snapshot()
+    summaries: list[tuple[tuple[str, str], dict[str, Any]]] = [(("default", "sha256:aa"), {"features": {}})]
+    return Board(counters, CLOCK, "/journal", "/store", lambda: snapshot, lambda: list(summaries))
+
+
+def scraped(made: Board) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    text = metrics.exposition(metrics.registry(made)).decode()
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_docs_and_exposition_name_the_same_metrics_with_the_same_labels(counters: Counters) -> None:
+    documented = {
+        (name, tuple(sorted(re.findall(r"[a-z]+", labels or ""))))
+        for name, labels in re.findall(
+            r"^\| `(sidecar_[a-z_]+)(?:\{([a-z, ]+)\})?` \|", DOCS.read_text(), re.MULTILINE
+        )
+    }
+    offered = {(family.name, tuple(sorted(family.labels))) for family in metrics.FAMILIES}
+    assert documented == offered | {(metrics.COMMIT_DURATION, ())}
+    seen = Snapshot(totals={"gaps/disk_full": 1, "gap_exchanges/disk_full": 3})
+    names = {name for name, _ in scraped(board(counters, seen))}
+    for name, _ in documented:
+        assert any(each == name or each == name + "_bucket" for each in names), name
+
+
+def test_exchanges_are_told_apart_by_route_and_outcome(counters: Counters) -> None:
+    counters.slots[counters.base("b") + Route.OUTCOME + Outcome.CLIENT_ABORT] = 3
+    found = scraped(board(counters))
+    assert found["sidecar_exchanges_total", (("outcome", "client_abort"), ("route", "b"))] == 3
+    assert found["sidecar_exchanges_total", (("outcome", "client_abort"), ("route", "default"))] == 0
+
+
+def test_commit_times_are_a_cumulative_histogram(counters: Counters) -> None:
+    for duration_us in (400, 900, 900, 7_000_000):
+        counters.observe_commit(duration_us)
+    found = scraped(board(counters))
+    name = "sidecar_commit_duration_seconds"
+    assert found[f"{name}_bucket", (("le", "0.0005"),)] == 1
+    assert found[f"{name}_bucket", (("le", "0.001"),)] == 3
+    assert found[f"{name}_bucket", (("le", "5.0"),)] == 3
+    assert found[f"{name}_bucket", (("le", "+Inf"),)] == 4
+    assert found[f"{name}_count", ()] == 4
+    assert found[f"{name}_sum", ()] == pytest.approx(7.0022)
+
+
+def test_lag_is_what_was_committed_and_not_read_or_not_shipped(counters: Counters) -> None:
+    counters.slots[counters.base("default") + Route.COMMITTED_SEQ] = 100
+    now_us = CLOCK.wall_us()
+    seen = Snapshot(
+        read_seq={f"{BOOT}.default": 90},
+        caught_up_us=now_us - 2_000_000,
+        waiting_rows=5,
+        pending_rows=7,
+        oldest_us=now_us - 60_000_000,
+    )
+    found = scraped(board(counters, seen))
+    assert found["sidecar_analyst_lag_records", ()] == 10
+    assert found["sidecar_analyst_lag_seconds", ()] == 2
+    assert found["sidecar_store_lag_records", ()] == 22
+    assert found["sidecar_store_lag_seconds", ()] == 60
+
+
+def test_nothing_waiting_is_no_lag(counters: Counters) -> None:
+    found = scraped(board(counters, Snapshot(caught_up_us=1)))
+    assert found["sidecar_analyst_lag_seconds", ()] == 0
+    assert found["sidecar_store_lag_seconds", ()] == 0
+
+
+async def test_the_admin_address_answers_status_metrics_and_health(counters: Counters) -> None:
+    counters.set(Global.RECORDER_PID, 42)
+    seen = Snapshot(store_error="gone", totals={"gaps/killed": 1, "gap_exchanges/killed": 9})
+    async with TestClient(TestServer(application(board(counters, seen)))) as client:
+        status = orjson.loads(await (await client.get("/api/v1/status")).read())
+        assert status["processes"]["recorder"] == 42
+        assert (status["store"]["up"], status["store"]["error"]) == (False, "gone")
+        assert status["gaps"] == {"killed": {"gaps": 1, "exchanges": 9}}
+        assert status["models"][0]["digest"] == "sha256:aa"
+        assert status["mode"] == "record"
+        answer = await client.get("/metrics")
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        assert b"sidecar_store_up 0.0" in await answer.read()
+        assert (await client.get("/healthz")).status == 200
+        assert (await client.get("/nothing")).status == 404

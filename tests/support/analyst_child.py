@@ -1,0 +1,98 @@
+"""An analyst in a process of its own that kills itself where it is told to.
+
+    python -m tests.support.analyst_child JOURNAL STORE BOOT POINT NTH [TRAP]
+
+POINT names a step; at its NTH passing the process dies by SIGKILL. With TRAP,
+decoding a request that holds that text kills it too. Exits 0 once everything
+is shipped.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sidecar import analyst as analyst_module
+from sidecar.analyst import Analyst, Limits
+from sidecar.clock import SystemClock
+from sidecar.journal.reader import JournalReader
+from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.parquet import batch
+from sidecar.shipping.state import AnalystState
+from sidecar.suspects import Suspects
+from tests.support.journaled import analysis
+
+POINTS = (
+    "encode",
+    "encoded",
+    "commit",
+    "committed",
+    "put",
+    "put_done",
+    "drop",
+    "dropped",
+    "release",
+    "released",
+)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Killer:
+    """Dies at the nth passing of one point."""
+
+    def __init__(self, point: str, nth: int) -> None:
+        self._point = point
+        self._left = nth
+
+    def around(self, before: str, call: Callable[..., Any], after: str) -> Callable[..., Any]:
+        def wrapped(*args: Any, **named: Any) -> Any:
+            self._pass(before)
+            result = call(*args, **named)
+            self._pass(after)
+            return result
+
+        return wrapped
+
+    def _pass(self, point: str) -> None:
+        if point == self._point:
+            self._left -= 1
+            if self._left == 0:
+                die()
+
+
+def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = "") -> int:
+    killer = Killer(point, int(nth))
+    state = AnalystState.open(Path(journal) / "analyst")
+    sink = DirectorySink(Path(store), create=True)
+    tail = JournalReader(Path(journal), boot)
+    vars(analyst_module)["batch"] = killer.around("encode", batch, "encoded")
+    state.commit = killer.around("commit", state.commit, "committed")  # type: ignore[method-assign]
+    sink.put = killer.around("put", sink.put, "put_done")  # type: ignore[method-assign]
+    state.shipped = killer.around("drop", state.shipped, "dropped")  # type: ignore[method-assign]
+    tail.release = killer.around("release", tail.release, "released")  # type: ignore[method-assign]
+
+    def bomb(body: bytes) -> None:
+        if trap and trap.encode() in body:
+            die()
+
+    made = Analyst(
+        tail,
+        state,
+        sink,
+        analysis(bomb),
+        Suspects(Path(journal) / "analyst-marker.bin"),
+        Limits(batch_bytes=256 * 1024, batch_age_s=0.0),
+        SystemClock(),
+    )
+    return 0 if made.finish(SystemClock().monotonic_ns() + 20_000_000_000) else 3
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

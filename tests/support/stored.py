@@ -1,0 +1,26 @@
+"""What a store really holds, read from its files and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from arro3.io import read_parquet
+
+
+def stored_rows(store: Path) -> list[dict[str, Any]]:
+    """Every row of every file, by path."""
+    rows: list[dict[str, Any]] = []
+    for path in sorted(store.rglob("*.parquet")):
+        for batch in read_parquet(path):
+            names = batch.schema.names
+            columns = [batch.column(name).to_pylist() for name in names]
+            rows += [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
+    return rows
+
+
+def sequence_numbers(store: Path, route: str = "default") -> list[int]:
+    """Sequence numbers of all stored exchanges of a route, sorted, repeated if stored twice."""
+    return sorted(
+        row["seq"] for row in stored_rows(store) if row["kind"] == "exchange" and row["route"] == route
+    )
