@@ -1,0 +1,209 @@
+"""The common case at C speed: one chunk is one whole request, one chunk its whole answer.
+
+httptools (llhttp) says whether a chunk is exactly one message; nothing is parsed
+in Python and no `Exchange` is built. It cannot be told that a response has no
+body, gives no offsets and never ends EOF-delimited bodies, so anything but a
+200 to GET, POST or PUT, and any chunk that is not one whole message, goes to the
+full observer, which takes over in the state it would have reached by itself.
+What llhttp reads more leniently than our own framing goes there too, so that
+both give the same exchanges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import httptools
+
+from sidecar.counters import Global, Route
+from sidecar.proxy.chunked import MAX_LINE_BYTES
+from sidecar.proxy.framing import frame_request
+from sidecar.proxy.observer import _STASH, ConnectionObserver, RouteContext
+from sidecar.records import Exchange, Outcome
+
+_REQUEST: Final = (b"POST /", b"GET /", b"PUT /")
+_VERSION: Final = b" HTTP/1.1\r\n"
+_RESPONSE: Final = b"HTTP/1.1 200 OK\r\n"
+_LF: Final = 10
+_MODE: Final = int(Global.MODE)  # an enum member is slow as an index
+MAX_MISSES: Final = 3
+"""Chunks in a row that were not one message before a connection's direction stops trying."""
+
+EndWhole = Callable[[int, str, int, int, int, int, int, bytes, bytes], object]
+"""Takes connection, client, epoch, t_request_us, request_end_ns, first_byte_ns, end_ns, request, response."""
+
+
+class QuickObserver(ConnectionObserver):
+    """A ConnectionObserver that recognises whole messages first."""
+
+    __slots__ = (
+        "_begun",
+        "_end_whole",
+        "_ended",
+        "_quick_request",
+        "_request_misses",
+        "_request_parser",
+        "_response_misses",
+        "_response_parser",
+        "_started_ns",
+        "_started_us",
+        "_wall_us",
+    )
+
+    def __init__(self, context: RouteContext, connection: int, client: str, end_whole: EndWhole) -> None:
+        super().__init__(context, connection, client)
+        self._end_whole = end_whole
+        self._wall_us = context.clock.wall_us
+        self._quick_request: bytes | None = None
+        self._request_parser: httptools.HttpRequestParser | None = None
+        self._response_parser: httptools.HttpResponseParser | None = None
+        self._request_misses = self._response_misses = 0
+        self._begun = self._ended = 0
+        self._started_us = self._started_ns = 0
+
+    # llhttp calls these two, for either parser
+
+    def on_message_begin(self) -> None:
+        self._begun += 1
+
+    def on_message_complete(self) -> None:
+        self._ended += 1
+
+    def request_data(self, data: bytes) -> None:
+        if (
+            self._quick_request is None
+            and self._request_state == 0
+            and not self._waiting
+            and self._request_misses < MAX_MISSES
+            and not self._context.slots[_MODE]
+            and (size := len(data)) <= (budget := self._context.budget).body_limit
+            and size + budget.held + budget.queued <= budget.memory_limit
+            and data.startswith(_REQUEST)
+            and data.find(b"\r\n") == data.find(_VERSION) + 9
+        ):
+            parser = self._request_parser
+            if parser is None:
+                parser = self._request_parser = httptools.HttpRequestParser(self)
+            self._begun = self._ended = 0
+            try:
+                parser.feed_data(data)
+                whole = self._begun == 1 == self._ended and (data[-1] != _LF or _exact(data))
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                whole = False
+            if whole:
+                context = self._context
+                self._started_us = self._wall_us()
+                self._started_ns = self._now_ns()
+                context.slots[context.base + Route.STARTED] += 1
+                budget.held += size
+                self._quick_request = data
+                return
+            self._request_parser = None  # it is somewhere inside a message
+            self._request_misses += 1
+        elif self._quick_request is not None:
+            self._settle()
+        super().request_data(data)
+
+    def response_data(self, data: bytes) -> None:
+        request = self._quick_request
+        if request is None:
+            super().response_data(data)
+            return
+        if (
+            data.startswith(_RESPONSE)
+            and self._response_misses < MAX_MISSES
+            and len(data) <= self._context.budget.body_limit
+        ):
+            parser = self._response_parser
+            if parser is None:
+                parser = self._response_parser = httptools.HttpResponseParser(self)
+            self._begun = self._ended = 0
+            try:
+                parser.feed_data(data)
+                whole = self._begun == 1 == self._ended and (data[-1] != _LF or _exact(data))
+            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+                whole = False
+            if whole:
+                self._quick_request = None
+                self._request_misses = self._response_misses = 0
+                end_ns = self._now_ns() - self._started_ns
+                context = self._context
+                context.budget.held -= len(request)
+                self._end_whole(
+                    self._connection,
+                    self._client,
+                    context.epoch,
+                    self._started_us,
+                    0,
+                    end_ns,
+                    end_ns,
+                    request,
+                    data,
+                )
+                return
+            self._response_parser = None
+            self._response_misses += 1
+        self._settle()
+        super().response_data(data)
+
+    def _settle(self) -> None:
+        """Hand a pending quick request over to the full observer."""
+        request = self._quick_request
+        if request is None:
+            return
+        self._quick_request = None
+        context = self._context
+        exchange = Exchange(context.route, self._connection, self._client, self._started_us, self._started_ns)
+        exchange.epoch = context.epoch
+        exchange.request.append(request)
+        exchange.request_bytes = exchange.held_bytes = len(request)
+        exchange.request_end_ns = 0
+        self._waiting.append(exchange)
+        method, _, may_tunnel = frame_request(request[: request.find(b"\r\n\r\n") + 4])
+        self._methods.append(method)
+        if may_tunnel:
+            self._tunnel = exchange
+            self._request_state = _STASH
+
+    # The same questions, with a pending quick request in mind
+
+    @property
+    def idle(self) -> bool:
+        return self._quick_request is None and super().idle
+
+    def silent_since_ns(self) -> int | None:
+        if self._quick_request is not None:
+            return self._started_ns
+        return super().silent_since_ns()
+
+    def response_eof(self) -> None:
+        self._settle()
+        super().response_eof()
+
+    def answered_by_recorder(self, response: bytes, outcome: Outcome, reason: str) -> None:
+        self._settle()
+        super().answered_by_recorder(response, outcome, reason)
+
+    def closed(self, outcome: Outcome, reason: str) -> None:
+        self._settle()
+        super().closed(outcome, reason)
+
+
+def _exact(data: bytes) -> bool:
+    """Whether a message that ends with LF, whole to llhttp, is nothing but itself.
+
+    llhttp skips line ends after a message, and takes transfer codings that our framing does not.
+    """
+    end = data.find(b"\r\n\r\n") + 4
+    if end == len(data):
+        return True
+    head = data[:end].lower()
+    if b"\r\ntransfer-encoding" not in head:
+        return b"\r\ncontent-length: %d\r\n" % (len(data) - end) in head
+    return (
+        len(data) <= MAX_LINE_BYTES
+        and data.endswith(b"\r\n0\r\n\r\n")
+        and b"\r\ntransfer-encoding: chunked\r\n" in head
+        and head.count(b"\r\ntransfer-encoding") == 1
+    )
