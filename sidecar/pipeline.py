@@ -33,7 +33,7 @@ from sidecar.config import Handover, Settings
 from sidecar.console.admin import serve
 from sidecar.console.board import Board
 from sidecar.console.snapshot import Snapshot
-from sidecar.counters import Counters
+from sidecar.counters import Counters, Global
 from sidecar.decode.registry import Decoding
 from sidecar.errors import JournalFull, SidecarError
 from sidecar.intake import Analysis
@@ -47,6 +47,10 @@ log = logging.getLogger("sidecar.pipeline")
 
 NICENESS = 10
 RETRY_S = 1.0
+STEP_CPU_S = 20.0
+"""A step that computes for longer is stuck in a library that holds the interpreter (an allocator that
+finds no memory, say): the kernel then ends this process, and the marker says at which exchange."""
+RECORDER_POLL_S = 0.05
 STATE_FOLDER = "analyst"
 MARKER = "analyst-marker.bin"
 
@@ -144,6 +148,8 @@ class Worker(threading.Thread):
     def _work(self, analyst: Analyst) -> None:
         while not self._stopping.is_set():
             try:
+                # Nothing handles SIGPROF: a handler in Python would never get its turn.
+                signal.setitimer(signal.ITIMER_PROF, STEP_CPU_S)
                 wait_s = analyst.step()
             except Exception as error:
                 # What is not committed is read again; a fault that stays shows in the log and as lag.
@@ -152,7 +158,9 @@ class Worker(threading.Thread):
                 wait_s = RETRY_S
             if wait_s:
                 self._stopping.wait(wait_s)
-        deadline_ns = self._clock.monotonic_ns() + int(self._handover.settings.ship_timeout_s * 1e9)
+        ship_s = self._handover.settings.ship_timeout_s
+        signal.setitimer(signal.ITIMER_PROF, ship_s + STEP_CPU_S)
+        deadline_ns = self._clock.monotonic_ns() + int(ship_s * 1e9)
         if analyst.finish(deadline_ns):
             log.info("everything shipped")
         else:
@@ -181,6 +189,10 @@ async def run(handover: Handover) -> int:
     async with serve(handover.admin_fd, board):
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        # Service managers signal the whole group at once; what the recorder commits while it
+        # drains must still be shipped, and the supervisor clears its pid once it has ended.
+        while counters.get(Global.RECORDER_PID) and not done.is_set():
+            await asyncio.sleep(RECORDER_POLL_S)
         worker.stop()
         await waits[1]
         waits[0].cancel()

@@ -79,6 +79,7 @@ class JournalWriter:
         self._splices: list[Splice] = []
         self._controls: list[Control] = []
         self._callbacks: list[Callable[[bool], None]] = []
+        self._settlers: list[Callable[[], None]] = []
         self._open_bytes = 0
         self._queued_bytes = 0
         self._room = self._limit
@@ -170,11 +171,15 @@ class JournalWriter:
         """
         slots = self._slots
         base = self._counters.base(name)
-        complete, asked, answered = (
-            base + Route.OUTCOME,
-            base + Route.REQUEST_BYTES,
-            base + Route.RESPONSE_BYTES,
-        )
+        exchanges = asked = answered = 0
+
+        def settle() -> None:
+            """Bring the counters up to date; they may lag by one segment."""
+            nonlocal exchanges, asked, answered
+            slots[base + Route.OUTCOME] += exchanges
+            slots[base + Route.REQUEST_BYTES] += asked
+            slots[base + Route.RESPONSE_BYTES] += answered
+            exchanges = asked = answered = 0
 
         def append(
             connection: int,
@@ -187,12 +192,14 @@ class JournalWriter:
             request: bytes,
             response: bytes,
         ) -> None:
+            nonlocal exchanges, asked, answered
+            nonlocal exchanges, asked, answered
             route = self._routes[name]
             request_bytes = len(request)
             response_bytes = len(response)
-            slots[complete] += 1
-            slots[asked] += request_bytes
-            slots[answered] += response_bytes
+            exchanges += 1
+            asked += request_bytes
+            answered += response_bytes
             open_bytes = self._open_bytes + request_bytes + response_bytes + ENTRY_BYTES
             if open_bytes > self._room:
                 self._shed(route, self.reason or OVERLOAD, t_us)
@@ -219,6 +226,7 @@ class JournalWriter:
             elif self._timer is None:
                 self._arm()
 
+        self._settlers.append(settle)
         return append
 
     def shed(self, route: str, reason: str, t_us: int) -> int:
@@ -244,6 +252,8 @@ class JournalWriter:
             self._timer.cancel()
             self._timer = None
         self._overdue = False
+        for settle in self._settlers:
+            settle()
         if not self._open_bytes:
             return
         sealed = Sealed(

@@ -23,10 +23,11 @@ from sidecar.proxy.observer import _STASH, ConnectionObserver, RouteContext
 from sidecar.records import Exchange, Outcome
 
 _REQUEST: Final = (b"POST /", b"GET /", b"PUT /")
-_VERSION: Final = b" HTTP/1.1\r\n"
+_VERSION: Final = b" HTTP/1.1"
 _RESPONSE: Final = b"HTTP/1.1 200 OK\r\n"
 _LF: Final = 10
 _MODE: Final = int(Global.MODE)  # an enum member is slow as an index
+_ONE_WHOLE: Final = 257
 MAX_MISSES: Final = 3
 """Chunks in a row that were not one message before a connection's direction stops trying."""
 
@@ -38,14 +39,16 @@ class QuickObserver(ConnectionObserver):
     """A ConnectionObserver that recognises whole messages first."""
 
     __slots__ = (
-        "_begun",
+        "_budget",
         "_end_whole",
-        "_ended",
+        "_phase",
         "_quick_request",
         "_request_misses",
         "_request_parser",
         "_response_misses",
         "_response_parser",
+        "_slots",
+        "_started",
         "_started_ns",
         "_started_us",
         "_wall_us",
@@ -59,43 +62,47 @@ class QuickObserver(ConnectionObserver):
         self._request_parser: httptools.HttpRequestParser | None = None
         self._response_parser: httptools.HttpResponseParser | None = None
         self._request_misses = self._response_misses = 0
-        self._begun = self._ended = 0
+        self._phase = 0
+        """Messages that llhttp saw begin in this chunk, and 256 times those it saw end."""
+        self._budget = context.budget
+        self._slots = context.slots
+        self._started = int(context.base + Route.STARTED)
         self._started_us = self._started_ns = 0
 
     # llhttp calls these two, for either parser
 
     def on_message_begin(self) -> None:
-        self._begun += 1
+        self._phase += 1
 
     def on_message_complete(self) -> None:
-        self._ended += 1
+        self._phase += 256
 
     def request_data(self, data: bytes) -> None:
+        budget = self._budget
         if (
             self._quick_request is None
             and self._request_state == 0
             and not self._waiting
             and self._request_misses < MAX_MISSES
-            and not self._context.slots[_MODE]
-            and (size := len(data)) <= (budget := self._context.budget).body_limit
+            and not self._slots[_MODE]
+            and (size := len(data)) <= budget.body_limit
             and size + budget.held + budget.queued <= budget.memory_limit
             and data.startswith(_REQUEST)
-            and data.find(b"\r\n") == data.find(_VERSION) + 9
+            and data[(end := data.find(b"\r\n")) - 9 : end] == _VERSION
         ):
             parser = self._request_parser
             if parser is None:
                 parser = self._request_parser = httptools.HttpRequestParser(self)
-            self._begun = self._ended = 0
+            self._phase = 0
             try:
                 parser.feed_data(data)
-                whole = self._begun == 1 == self._ended and (data[-1] != _LF or _exact(data))
+                whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 whole = False
             if whole:
-                context = self._context
                 self._started_us = self._wall_us()
                 self._started_ns = self._now_ns()
-                context.slots[context.base + Route.STARTED] += 1
+                self._slots[self._started] += 1
                 budget.held += size
                 self._quick_request = data
                 return
@@ -113,27 +120,26 @@ class QuickObserver(ConnectionObserver):
         if (
             data.startswith(_RESPONSE)
             and self._response_misses < MAX_MISSES
-            and len(data) <= self._context.budget.body_limit
+            and len(data) <= self._budget.body_limit
         ):
             parser = self._response_parser
             if parser is None:
                 parser = self._response_parser = httptools.HttpResponseParser(self)
-            self._begun = self._ended = 0
+            self._phase = 0
             try:
                 parser.feed_data(data)
-                whole = self._begun == 1 == self._ended and (data[-1] != _LF or _exact(data))
+                whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
             except (httptools.HttpParserError, httptools.HttpParserUpgrade):
                 whole = False
             if whole:
                 self._quick_request = None
                 self._request_misses = self._response_misses = 0
                 end_ns = self._now_ns() - self._started_ns
-                context = self._context
-                context.budget.held -= len(request)
+                self._budget.held -= len(request)
                 self._end_whole(
                     self._connection,
                     self._client,
-                    context.epoch,
+                    self._context.epoch,
                     self._started_us,
                     0,
                     end_ns,

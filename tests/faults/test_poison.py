@@ -1,0 +1,107 @@
+"""Exchanges that cost the analyst its life, or would: stored undecoded and counted, and the rest goes on."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import struct
+import time
+from pathlib import Path
+
+import pytest
+
+from sidecar.counters import Global
+from tests.faults.conftest import Report
+from tests.support.evidence import read_evidence
+from tests.support.running import ModelServer, Sidecar, running_sidecar, until
+
+pytestmark = pytest.mark.faults
+
+BOMB_ID = "bomb"
+DECODING = 1
+
+
+def post(port: int, identity: str, body: bytes, coding: str = "identity") -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        headers = {"Content-Type": "application/json", "Content-Encoding": coding}
+        connection.request("POST", f"/predict/{identity}", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+def send_around(port: int, bomb: bytes) -> list[str]:
+    """The bomb between harmless requests. Returns the paths of those."""
+    paths = []
+    for number in range(20):
+        if number == 10:
+            assert post(port, BOMB_ID, gzip.compress(bomb, 1), "gzip") == 200
+        identity = f"small-{number}"
+        assert post(port, identity, b'{"id": "%s", "x": 1.5}' % identity.encode()) == 200
+        paths.append(f"/predict/{identity}")
+    return paths
+
+
+def check(running: Sidecar, paths: list[str]) -> str:
+    """Assert that everything is stored once and only the bomb is undecoded; returns why it is."""
+    assert running.stop() == 0
+    found = read_evidence(running.store)
+    found.check_single()
+    found.check_sequences()
+    by_path = {row["path"]: row for row in found.exchanges}
+    assert set(by_path) == {*paths, f"/predict/{BOMB_ID}"}
+    assert found.gaps == []
+    assert [path for path in paths if by_path[path]["decoder"] is None] == []
+    bomb = by_path[f"/predict/{BOMB_ID}"]
+    assert bomb["decoder"] is None
+    return str(bomb["decode_error"])
+
+
+def test_a_bomb_larger_than_the_memory_limit_is_survived(
+    tmp_path: Path, upstream: ModelServer, report: Report
+) -> None:
+    bomb = b'{"id": "bomb", "text": "' + b"x" * (300 << 20) + b'"}'
+    with running_sidecar(tmp_path, upstream.port, analyst_memory="160MiB", decode_limit="1GiB") as running:
+        paths = send_around(running.port, bomb)
+        until(lambda: running.status()["store"]["rows_shipped"] >= 21, "everything to be shipped")
+        status = running.status()
+        assert status["starts"]["analyst"] == 1
+        assert status["analyst"]["decode_errors"] == 1
+        why = check(running, paths)
+    report(f"300 MiB bomb under a limit of 160 MiB: survived, stored with {why!r}")
+
+
+def stuck_pid(running: Sidecar, beyond: int) -> int:
+    """Pid of an analyst, another one than `beyond`, that was at the same exchange for a while; else 0."""
+    marker = running.journal / "analyst-marker.bin"
+    before = marker.read_bytes()[:16]
+    time.sleep(0.3)
+    pid = running.pid(Global.ANALYST_PID)
+    same = marker.read_bytes()[:16] == before
+    stage = struct.unpack("<QIHH", before)[3]
+    return pid if same and stage == DECODING and pid != beyond else 0
+
+
+def test_what_kills_the_analyst_twice_is_stored_undecoded(
+    tmp_path: Path, upstream: ModelServer, report: Report
+) -> None:
+    # Four million empty lists fit the parser's buffer and not the memory limit: the allocator then
+    # looks for memory for each of them, for minutes, holding the interpreter.
+    bomb = b'{"id": "bomb", "lists": [' + b"[]," * (4 << 20) + b"[]]}"
+    with running_sidecar(tmp_path, upstream.port, analyst_memory="320MiB", decode_limit="1GiB") as running:
+        paths = send_around(running.port, bomb)
+        killed = 0
+        for _ in range(2):
+            pid = until(lambda beyond=killed: stuck_pid(running, beyond), "the bomb to be decoded")
+            assert running.kill(Global.ANALYST_PID) == pid
+            killed = pid
+        until(lambda: running.status()["store"]["rows_shipped"] >= 21, "everything to be shipped")
+        status = running.status()
+        assert status["starts"]["analyst"] == 3
+        assert status["analyst"]["decode_killed"] == 1
+        assert status["routes"]["default"]["committed_seq"] == 21
+        assert check(running, paths) == "killed the analyst twice"
+    report("12 MiB bomb of four million lists: two deaths, then stored undecoded")
