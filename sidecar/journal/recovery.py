@@ -142,6 +142,23 @@ def uncommitted(counters: Counters, begun: dict[str, int], tail: Header | None, 
     return gaps
 
 
+def lost_at_the_end(counters: Counters, tail: Header | None, until_us: int) -> list[Gap]:
+    """After a volume was moved aside: what that boot committed beyond the sound volumes, a gap per route.
+
+    Too high by what the analyst had read of them already, which only it knows and takes off.
+    """
+    gaps = []
+    since_us = tail.wall_us if tail else counters.get(Global.BOOT_WALL_US)
+    for route in counters.routes:
+        first = tail.routes.get(route, (1, 0))[0] if tail else 1
+        count = counters.route(route, Route.COMMITTED_SEQ) - first + 1
+        if count > 0:
+            gaps.append(
+                Gap(counters.boot, route, first, count, min(since_us, until_us), until_us, LOST_VOLUME)
+            )
+    return gaps
+
+
 def committed(counters: Counters, route: str, tail: Header | None) -> int:
     """Highest sequence number of the route that the journal accounts for."""
     if tail is None:

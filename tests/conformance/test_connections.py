@@ -163,7 +163,7 @@ async def test_a_client_that_is_gone_before_the_upstream_connection_stands_leave
     connect_first: bool,
 ) -> None:
     upstream, fill = hanging_upstream()
-    async with recorder(upstream.port, connect_first=connect_first) as rig:
+    async with recorder(upstream, connect_first=connect_first) as rig:
         client = await rig.connect()
         if not connect_first:
             await client.send(POST)
@@ -175,12 +175,11 @@ async def test_a_client_that_is_gone_before_the_upstream_connection_stands_leave
             assert [each.outcome for each in rig.journal.seen] == [Outcome.CLIENT_ABORT]
     for sock in fill:
         sock.close()
-    upstream.close()
 
 
 async def test_a_connection_that_does_not_stand_in_time_is_a_503() -> None:
     upstream, fill = hanging_upstream()
-    async with recorder(upstream.port, connect_timeout_s=0.05) as rig:
+    async with recorder(upstream, connect_timeout_s=0.05) as rig:
         client = await rig.connect()
         await client.send(POST)
         assert await client.ends() == "FIN"
@@ -189,12 +188,11 @@ async def test_a_connection_that_does_not_stand_in_time_is_a_503() -> None:
         await until(lambda: not connecting_to(upstream.port, fill))
     for sock in fill:
         sock.close()
-    upstream.close()
 
 
 async def test_probes_and_idle_connections_never_reach_the_upstream() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         probe = await rig.connect()
         probe.close()
         polite = await rig.connect()
@@ -211,12 +209,11 @@ async def test_probes_and_idle_connections_never_reach_the_upstream() -> None:
         server = await upstream.accept()
         await server.expect(GET)
         assert rig.count(Route.STARTED) == 1
-    upstream.close()
 
 
 async def test_connect_accept_connects_at_once_and_passes_a_probes_end_on() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port, connect_first=True) as rig:
+    async with recorder(upstream, connect_first=True) as rig:
         client = await rig.connect()
         server = await upstream.accept()
         await server.send(b"220 speaks first\r\n")
@@ -227,7 +224,6 @@ async def test_connect_accept_connects_at_once_and_passes_a_probes_end_on() -> N
         assert await client.ends() == "FIN"
         await rig.nobody()
         assert rig.journal.seen[0].outcome is Outcome.OPAQUE
-    upstream.close()
 
 
 async def test_connect_accept_with_a_refusing_upstream_lets_a_probe_go_without_a_word() -> None:
@@ -241,7 +237,7 @@ async def test_connect_accept_with_a_refusing_upstream_lets_a_probe_go_without_a
 
 async def test_a_client_over_the_limit_is_closed_and_counted_and_the_others_stay() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port, max_connections=2) as rig:
+    async with recorder(upstream, max_connections=2) as rig:
         first, second = await rig.connect(), await rig.connect()
         await until(lambda: len(rig.clients) == 2)
         third = await rig.connect()
@@ -255,7 +251,6 @@ async def test_a_client_over_the_limit_is_closed_and_counted_and_the_others_stay
         fourth = await rig.connect()
         await fourth.send(POST)
         await (await upstream.accept()).expect(POST)
-    upstream.close()
 
 
 class Silence:
@@ -275,7 +270,7 @@ class Silence:
 @pytest.mark.parametrize("held", [False, True])
 async def test_an_upstream_that_never_answers_is_a_504_when_asked_for(held: bool) -> None:
     upstream = Upstream()
-    async with recorder(upstream.port, held=held) as rig:
+    async with recorder(upstream, held=held) as rig:
         client = await rig.connect()
         await client.send(POST[:-1])
         server = await upstream.accept()
@@ -291,12 +286,11 @@ async def test_an_upstream_that_never_answers_is_a_504_when_asked_for(held: bool
         (only,) = await rig.recorded()
         assert (only.outcome, only.response) == (Outcome.TIMEOUT, client.received)
         assert Silence(rig).strike() == 0
-    upstream.close()
 
 
 async def test_idle_and_streaming_connections_are_not_timed_out() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         await client.send(GET)
         server = await upstream.accept()
@@ -307,12 +301,11 @@ async def test_idle_and_streaming_connections_are_not_timed_out() -> None:
         await server.send(OK[5:])
         await client.expect(OK[5:])
         assert Silence(rig).strike() == 0
-    upstream.close()
 
 
 async def test_graceful_close_ends_idle_connections_and_lets_the_others_finish() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         fresh, kept, busy, stuck = [await rig.connect() for _ in range(4)]
         servers = []
         for client in (kept, busy, stuck):
@@ -343,7 +336,6 @@ async def test_graceful_close_ends_idle_connections_and_lets_the_others_finish()
         assert await stuck.ends() == "RST"
         assert await servers[2].ends() == "RST"
         assert [each.outcome for each in await rig.recorded(3)] == [0, 0, Outcome.SHUTDOWN]
-    upstream.close()
 
 
 class QuietHandler(wsgiref.simple_server.WSGIRequestHandler):
@@ -379,7 +371,7 @@ async def test_idle_connections_do_not_starve_a_single_threaded_server() -> None
 
 async def test_each_client_has_an_upstream_connection_of_its_own() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         clients, servers = [], []
         for number in range(8):
             client = await rig.connect()
@@ -394,12 +386,11 @@ async def test_each_client_has_an_upstream_connection_of_its_own() -> None:
             await client.expect(OK.replace(b"hello", b"%05d" % number))
         await rig.recorded(8)
         assert len({each.connection for each in rig.journal.exchanges}) == 8
-    upstream.close()
 
 
 async def test_a_keep_alive_connection_is_kept_on_both_sides() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         for number in range(5):
             await client.send(POST)
@@ -410,7 +401,6 @@ async def test_a_keep_alive_connection_is_kept_on_both_sides() -> None:
         assert upstream.nobody_came()
         server.close()
         assert await client.ends() == "FIN"
-    upstream.close()
 
 
 async def test_dialling_directly_is_refused_as_the_rig_assumes() -> None:

@@ -60,7 +60,7 @@ def buffered(rig: Recorder) -> int:
 @pytest.mark.parametrize("shape", ["until EOF", "chunked"])
 async def test_each_event_of_a_stream_leaves_at_once(held: bool, shape: str) -> None:
     upstream = Upstream()
-    async with recorder(upstream.port, held=held, closed=held) as rig:
+    async with recorder(upstream, held=held, closed=held) as rig:
         client = await rig.connect()
         await client.send(GET)
         server = await upstream.accept()
@@ -86,12 +86,11 @@ async def test_each_event_of_a_stream_leaves_at_once(held: bool, shape: str) -> 
             await client.expect(b"0\r\n\r\n")
         _, request_end, first, end = only.times
         assert request_end <= first < end
-    upstream.close()
 
 
 async def test_an_event_of_one_byte_does_not_wait_for_a_second() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         await client.send(GET)
         server = await upstream.accept()
@@ -100,14 +99,13 @@ async def test_an_event_of_one_byte_does_not_wait_for_a_second() -> None:
         for _ in range(20):
             await server.send(b"x")
             await client.expect(b"x")
-    upstream.close()
 
 
 @pytest.mark.parametrize("held", [False, True])
 async def test_a_slow_client_pauses_the_upstream(held: bool) -> None:
     total = 24 << 20
     upstream = Upstream()
-    async with recorder(upstream.port, held=held, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
+    async with recorder(upstream, held=held, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
         client = await dial(rig.port, receive_buffer=8192)
         rig.wires.append(client)
         await client.send(GET)
@@ -139,7 +137,6 @@ async def test_a_slow_client_pauses_the_upstream(held: bool) -> None:
         (only,) = await rig.recorded()
         assert only.response_cut is not None
         assert only.response_cut.sha256 == poured(total)
-    upstream.close()
 
 
 @pytest.mark.parametrize("closed", [False, True])
@@ -148,7 +145,7 @@ async def test_a_slow_upstream_pauses_the_client(closed: bool) -> None:
     total = 24 << 20
     upstream = Upstream()
     upstream.socket.setsockopt(1, 8, 8192)  # SOL_SOCKET, SO_RCVBUF: accepted sockets inherit it
-    async with recorder(upstream.port, closed=closed, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
+    async with recorder(upstream, closed=closed, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
         client = await rig.connect()
         head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % total
         await client.send(head)
@@ -167,14 +164,13 @@ async def test_a_slow_upstream_pauses_the_client(closed: bool) -> None:
         (only,) = await rig.recorded()
         assert only.request_cut is not None
         assert (only.request_cut.length, only.request_cut.sha256) == (total, poured(total))
-    upstream.close()
 
 
 async def test_a_flood_before_the_upstream_connection_stands_stays_bounded() -> None:
     """The upstream takes the connection but reads nothing; all of the flood's start came before it stood."""
     upstream = Upstream()
     upstream.socket.setsockopt(1, 8, 8192)  # SOL_SOCKET, SO_RCVBUF
-    async with recorder(upstream.port, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
+    async with recorder(upstream, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
         client = await rig.connect()
         # Already in the recorder's socket when it first reads.
         client.socket.setblocking(False)
@@ -189,16 +185,13 @@ async def test_a_flood_before_the_upstream_connection_stands_stays_bounded() -> 
         assert largest <= HIGH_WATER + 2 * READ_BYTES
         assert not pouring.done()
         pouring.cancel()
-        client.reset()
-        await rig.nobody()
-    upstream.close()
 
 
 @pytest.mark.parametrize("direction", ["up", "down"])
 async def test_256_mib_pass_in_bounded_memory(direction: str) -> None:
     total = 256 << 20
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         ask = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % total if direction == "up" else GET
         answer = OK if direction == "up" else b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % total
@@ -225,7 +218,6 @@ async def test_256_mib_pass_in_bounded_memory(direction: str) -> None:
         assert held < 128 * 1024
         assert waiting <= 2 * READ_BYTES
         assert only.request_bytes + only.response_bytes == total + len(ask) + len(answer)
-    upstream.close()
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 262_143, 262_144, 262_145, 3_000_000])
@@ -234,7 +226,7 @@ async def test_bodies_of_all_sizes_pass_and_are_kept_whole(size: int) -> None:
     post = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (size, body)
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (size, body)
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         asking = asyncio.create_task(client.send(post))
         server = await upstream.accept()
@@ -245,13 +237,12 @@ async def test_bodies_of_all_sizes_pass_and_are_kept_whole(size: int) -> None:
         await answering
         await rig.recorded()
         assert rig.triples == [(Outcome.COMPLETE, post, answer)]
-    upstream.close()
 
 
 async def test_thousands_of_tiny_chunks_pass_both_ways() -> None:
     wire = chunked(bytes(4000), [1] * 4000)
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         for piece in cut(CHUNKED_POST + wire, range(0, len(wire), 101)):
             await client.send(piece)
@@ -262,7 +253,6 @@ async def test_thousands_of_tiny_chunks_pass_both_ways() -> None:
         await client.expect(CHUNKED_OK + wire)
         await rig.recorded()
         assert rig.triples == [(Outcome.COMPLETE, CHUNKED_POST + wire, CHUNKED_OK + wire)]
-    upstream.close()
 
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "until EOF"])
@@ -274,7 +264,7 @@ async def test_a_body_over_the_capture_limit_passes_whole_and_leaves_length_and_
         "until EOF": (b"HTTP/1.1 200 OK\r\n\r\n", payload),
     }[framing]
     upstream = Upstream()
-    async with recorder(upstream.port, body_limit=300_000) as rig:
+    async with recorder(upstream, body_limit=300_000) as rig:
         client = await rig.connect()
         await client.send(POST)
         server = await upstream.accept()
@@ -291,14 +281,13 @@ async def test_a_body_over_the_capture_limit_passes_whole_and_leaves_length_and_
         assert only.response == (head + wire)[: len(head) + 65_536]
         assert only.response_bytes == len(head + wire)
         assert rig.count(Route.CUT) == 1
-    upstream.close()
 
 
 async def test_scarce_capture_memory_cuts_records_and_never_traffic() -> None:
     size = 200_000
     post = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (size, BLOCK[:size])
     upstream = Upstream()
-    async with recorder(upstream.port, memory_limit=1_000_000) as rig:
+    async with recorder(upstream, memory_limit=1_000_000) as rig:
         pairs = []
         for _ in range(20):
             client = await rig.connect()
@@ -317,4 +306,3 @@ async def test_scarce_capture_memory_cuts_records_and_never_traffic() -> None:
         assert {each.request_cut for each in shortened} == {exchanges[-1].request_cut}
         assert exchanges[-1].request_cut is not None
         assert exchanges[-1].request_cut.sha256 == hashlib.sha256(BLOCK[:size]).digest()
-    upstream.close()

@@ -29,12 +29,11 @@ async def compare(name: str, places: object, **options: object) -> None:
     early = dialogue[0][0] == "answers"
     upstream = Upstream()
     direct = await play(dialogue, upstream, upstream.port, last, whole)  # type: ignore[arg-type]
-    async with recorder(upstream.port, connect_first=early, **options) as rig:  # type: ignore[arg-type]
+    async with recorder(upstream, connect_first=early, **options) as rig:  # type: ignore[arg-type]
         between = await play(dialogue, upstream, rig.port, last, places)  # type: ignore[arg-type]
         await rig.nobody()
         assert between == direct
         assert rig.triples == expected
-    upstream.close()
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -53,13 +52,12 @@ async def test_nothing_shows_at_any_cut(name: str) -> None:
     dialogue, expected = ALL[name]
     upstream = Upstream()
     direct = await play(dialogue, upstream, upstream.port, "close", whole)
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         positions = range(1, max(len(data) for _, data in dialogue))
         for at in positions:
             assert await play(dialogue, upstream, rig.port, "close", lambda data, at=at: (at,)) == direct  # type: ignore[misc]
         await rig.nobody()
         assert rig.triples == expected * len(positions)
-    upstream.close()
 
 
 RESET_POINTS = {
@@ -90,21 +88,20 @@ async def test_an_upstream_reset_reaches_the_client_as_a_reset(point: str, held:
     from tests.support.scripted import dial as wire_to
 
     direct = await run(upstream.port)
-    async with recorder(upstream.port, held=held) as rig:
+    async with recorder(upstream, held=held) as rig:
         between = await run(rig.port)
         assert between == direct
         assert between.client_end == "RST"
         (only,) = await rig.recorded()
         assert (only.outcome.name, only.request, only.response) == ("UPSTREAM_ERROR", POST, answer)
         assert only.reason == "upstream reset its connection"
-    upstream.close()
 
 
 @pytest.mark.parametrize("point", RESET_POINTS)
 async def test_a_client_reset_reaches_the_upstream_as_a_reset(point: str) -> None:
     answer = RESET_POINTS[point]
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         client = await rig.connect()
         await client.send(POST)
         server = await upstream.accept()
@@ -115,12 +112,11 @@ async def test_a_client_reset_reaches_the_upstream_as_a_reset(point: str) -> Non
         assert await server.ends() == "RST"
         (only,) = await rig.recorded()
         assert (only.outcome.name, only.request, only.response) == ("CLIENT_ABORT", POST, answer)
-    upstream.close()
 
 
 async def test_half_closes_pass_in_both_orders_and_bytes_flow_on_the_other_way() -> None:
     upstream = Upstream()
-    async with recorder(upstream.port) as rig:
+    async with recorder(upstream) as rig:
         for client_first in (True, False):
             client = await rig.connect()
             await client.send(b"\0tunnelled bytes")
@@ -135,4 +131,3 @@ async def test_half_closes_pass_in_both_orders_and_bytes_flow_on_the_other_way()
             second.fin()
             assert await first.ends() == "FIN"
             await until(lambda: not rig.clients)
-    upstream.close()

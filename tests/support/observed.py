@@ -85,10 +85,10 @@ class Route1:
     def mode(self, mode: Mode) -> None:
         self.slots[Global.MODE] = mode
 
-    def connection(self, quick: bool = False) -> ConnectionObserver:
+    def connection(self, quick: bool = False, number: int = 7, client: str = "client:1") -> ConnectionObserver:
         if quick:
-            return QuickObserver(self.context, 7, "client:1", self._whole)
-        return ConnectionObserver(self.context, 7, "client:1")
+            return QuickObserver(self.context, number, client, self._whole)
+        return ConnectionObserver(self.context, number, client)
 
     def _whole(
         self,

@@ -46,11 +46,11 @@ class Wire:
         async with asyncio.timeout(PATIENCE_S):
             await self._loop.sock_sendall(self.socket, data)
 
-    async def receive(self) -> bytes:
+    async def receive(self, limit: int = 1 << 18) -> bytes:
         """The next bytes, empty at the end of either kind."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                data = await self._loop.sock_recv(self.socket, 1 << 18)
+                data = await self._loop.sock_recv(self.socket, limit)
         except ConnectionError:
             self.end = "RST"
             return b""
@@ -61,7 +61,7 @@ class Wire:
     async def expect(self, data: bytes) -> None:
         """Wait for exactly these next bytes."""
         got = b""
-        while len(got) < len(data) and (piece := await self.receive()):
+        while len(got) < len(data) and (piece := await self.receive(len(data) - len(got))):
             got += piece
             self.received += piece
         assert got == data, self.end
@@ -207,7 +207,7 @@ async def dial(port: int, receive_buffer: int = 0) -> Wire:
 
 @contextlib.asynccontextmanager
 async def recorder(
-    upstream_port: int,
+    upstream: Upstream | int,
     *,
     held: bool = False,
     quick: bool = True,
@@ -216,8 +216,12 @@ async def recorder(
     make: Callable[[ConnectionObserver], ConnectionObserver] = lambda observer: observer,
     **options: Any,
 ) -> AsyncIterator[Recorder]:
-    """A recorder in front of a port; afterwards nothing may be left: connections, memory, errors, uncounted exchanges."""
+    """A recorder in front of an upstream (or a port); both close at the end.
+
+    Nothing may be left then: connections, capture memory, errors, exchanges that were not counted.
+    """
     loop = asyncio.get_running_loop()
+    port = upstream if isinstance(upstream, int) else upstream.port
     journal = RecordingJournal()
     route = Route1(memory_limit, body_limit, held, SystemClock())
     route.context.end = journal.append
@@ -227,10 +231,10 @@ async def recorder(
     def observer(connection: int, client: str, end: Callable[[Exchange], object]) -> ConnectionObserver:
         if held or not quick:
             return make(ConnectionObserver(route.context, connection, client, end))
-        return make(route.connection(quick=True))
+        return make(route.connection(True, connection, client))
 
     settings = SpliceSettings(
-        loop, route.context, journal, observer, "127.0.0.1", upstream_port, held=held, **options
+        loop, route.context, journal, observer, "127.0.0.1", port, held=held, **options
     )
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
@@ -241,6 +245,8 @@ async def recorder(
     finally:
         for wire in rig.wires:
             wire.close()
+        if isinstance(upstream, Upstream):
+            upstream.close()
         server.close()
     journal.settle()
     await rig.nobody()
