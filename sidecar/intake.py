@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sidecar.errors import DecodeError
@@ -208,6 +208,12 @@ class Intake:
 
     def _gap(self, gap: Gap) -> None:
         end = self._end(gap.boot, gap.route)
+        known = end.seq - gap.first_seq + 1
+        if known > 0:
+            # Part of a volume that was read before it was found corrupt.
+            if known >= gap.count:
+                return
+            gap = replace(gap, first_seq=end.seq + 1, count=gap.count - known)
         if gap.first_seq > end.seq + 1:
             self._break(gap.boot, gap.route, end, gap.first_seq, gap.t_from_us)
         self._write_gap(gap, end)

@@ -191,7 +191,7 @@ async def run(handover: Handover) -> int:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         # Service managers signal the whole group at once; what the recorder commits while it
         # drains must still be shipped, and the supervisor clears its pid once it has ended.
-        while counters.get(Global.RECORDER_PID) and not done.is_set():
+        while counters.get(Global.RECORDER_PID) and not done.is_set():  # noqa: ASYNC110 - another process's memory
             await asyncio.sleep(RECORDER_POLL_S)
         worker.stop()
         await waits[1]

@@ -142,21 +142,21 @@ def uncommitted(counters: Counters, begun: dict[str, int], tail: Header | None, 
     return gaps
 
 
-def lost_at_the_end(counters: Counters, tail: Header | None, until_us: int) -> list[Gap]:
-    """After a volume was moved aside: what that boot committed beyond the sound volumes, a gap per route.
+def lost_whole(counters: Counters, tail: Header | None, until_us: int) -> list[Gap]:
+    """After a volume was moved aside: all that a boot without one sound volume committed, a gap per route.
 
-    Too high by what the analyst had read of them already, which only it knows and takes off.
+    Too high by what the analyst had read before; only it knows, and takes that
+    off. With a sound volume, `uncommitted` counts whatever follows it.
     """
-    gaps = []
-    since_us = tail.wall_us if tail else counters.get(Global.BOOT_WALL_US)
-    for route in counters.routes:
-        first = tail.routes.get(route, (1, 0))[0] if tail else 1
-        count = counters.route(route, Route.COMMITTED_SEQ) - first + 1
-        if count > 0:
-            gaps.append(
-                Gap(counters.boot, route, first, count, min(since_us, until_us), until_us, LOST_VOLUME)
-            )
-    return gaps
+    if tail is not None:
+        return []
+    since_us = min(counters.get(Global.BOOT_WALL_US), until_us)
+    done = {route: counters.route(route, Route.COMMITTED_SEQ) for route in counters.routes}
+    return [
+        Gap(counters.boot, route, 1, count, since_us, until_us, LOST_VOLUME)
+        for route, count in done.items()
+        if count
+    ]
 
 
 def committed(counters: Counters, route: str, tail: Header | None) -> int:
@@ -200,7 +200,7 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
         if path == counters.path:
             continue
         try:
-            owed.extend(_bury(path, found.tails, numbers, until_us))
+            owed.extend(_bury(path, found, numbers, until_us))
             dead.append(path)
         except JournalVersion:
             raise
@@ -216,17 +216,20 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
         in_gaps = tail.routes.get(route, (1, 0))[1] if tail else min(shed_before, done)
         routes[route] = (done + 1, in_gaps)
         shed[route] = in_gaps + max(0, begun - done)
+    if found.moved:
+        owed.extend(lost_whole(counters, tail, now_us))
     owed.extend(uncommitted(counters, {route: begun for route, (begun, _) in started.items()}, tail, now_us))
     _keep_committed(counters, tail)
     return Recovery(max(numbers), routes, shed, owed, dead, len(found.moved))
 
 
-def _bury(path: Path, tails: dict[str, Header], numbers: list[int], until_us: int) -> list[Gap]:
+def _bury(path: Path, found: Survey, numbers: list[int], until_us: int) -> list[Gap]:
     counters = Counters.open(path)
     try:
-        tail = tails.get(counters.boot)
+        tail = found.tails.get(counters.boot)
         begun = {route: counters.route(route, Route.STARTED) for route in counters.routes}
-        gaps = uncommitted(counters, begun, tail, until_us)
+        gaps = lost_whole(counters, tail, until_us) if found.moved else []
+        gaps += uncommitted(counters, begun, tail, until_us)
         numbers.extend(_numbers(counters))
         _keep_committed(counters, tail)
     finally:

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.dialogues import CHUNKED_POST, GET, HEAD, OK, POST, UPGRADE, WILD_CHUNKS
-from tests.support.scripted import Recorder, Upstream, dial, recorder, until
 
 from sidecar.counters import Global, Route
 from sidecar.proxy import splice
 from sidecar.records import Outcome
+from tests.support.dialogues import CHUNKED_POST, GET, HEAD, OK, POST, UPGRADE, WILD_CHUNKS
+from tests.support.scripted import Recorder, Upstream, dial, recorder, until
 
 
 def closed_port() -> int:
@@ -47,12 +47,12 @@ async def test_a_refusing_upstream_is_a_503_that_names_it_and_a_record(
             await until(lambda: rig.count(Route.UPSTREAM_FAILURES))
         await client.send(request_bytes)
         assert await client.ends() == "FIN"
-        assert is_503(client.received, port)
+        assert is_503(bytes(client.received), port)
         (only,) = await rig.recorded()
         assert (only.outcome, only.request, only.response) == (
             Outcome.UPSTREAM_ERROR,
             request_bytes,
-            client.received,
+            bytes(client.received),
         )
         assert only.response_bytes == len(client.received)
         client.close()
@@ -114,7 +114,7 @@ async def test_a_refused_client_that_has_half_closed_gets_its_answer() -> None:
         await client.send(POST)
         client.fin()
         assert await client.ends() == "FIN"
-        assert is_503(client.received, port)
+        assert is_503(bytes(client.received), port)
 
 
 async def test_an_upstream_name_that_does_not_resolve_is_a_503(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +183,7 @@ async def test_a_connection_that_does_not_stand_in_time_is_a_503() -> None:
         client = await rig.connect()
         await client.send(POST)
         assert await client.ends() == "FIN"
-        assert is_503(client.received, upstream.port)
+        assert is_503(bytes(client.received), upstream.port)
         assert b"no connection within 0.05 s" in client.received
         await until(lambda: not connecting_to(upstream.port, fill))
     for sock in fill:
@@ -284,7 +284,7 @@ async def test_an_upstream_that_never_answers_is_a_504_when_asked_for(held: bool
         assert json.loads(client.received.partition(b"\r\n\r\n")[2])["upstream"].endswith(f":{upstream.port}")
         assert await server.ends() == "RST"
         (only,) = await rig.recorded()
-        assert (only.outcome, only.response) == (Outcome.TIMEOUT, client.received)
+        assert (only.outcome, only.response) == (Outcome.TIMEOUT, bytes(client.received))
         assert Silence(rig).strike() == 0
 
 

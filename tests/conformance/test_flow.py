@@ -6,12 +6,12 @@ import asyncio
 import hashlib
 
 import pytest
-from tests.support.dialogues import CHUNKED_OK, CHUNKED_POST, GET, OK, POST, SSE
-from tests.support.observed import chunked, cut
-from tests.support.scripted import Recorder, Upstream, Wire, dial, recorder, until
 
 from sidecar.counters import Route
 from sidecar.records import Outcome
+from tests.support.dialogues import CHUNKED_OK, CHUNKED_POST, GET, OK, POST, SSE
+from tests.support.observed import chunked, cut
+from tests.support.scripted import Recorder, Upstream, Wire, dial, recorder, until
 
 HIGH_WATER = 64 * 1024
 READ_BYTES = 256 * 1024

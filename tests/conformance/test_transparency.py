@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import pytest
+
 from tests.support.dialogues import ALL, CUT_OFF, POST, SSE
 from tests.support.scripted import Transcript, Upstream, play, recorder, until
 

@@ -99,7 +99,7 @@ def injected(pid: int, fault: str) -> Iterator[None]:
 
 
 def test_syncs_that_fail_become_a_gap(tmp_path: Path, upstream: ModelServer, report: Report) -> None:
-    with running_sidecar(tmp_path, upstream.port, capture_memory="1MiB") as running:
+    with running_sidecar(tmp_path, upstream.port, capture_memory="1MiB", body_limit="64KiB") as running:
         with Load(running.port, connections=4, pause_s=0.002) as load:
             load.more(100)
             with injected(running.pid(Global.RECORDER_PID), "inject=fdatasync,fsync,msync:error=EIO"):

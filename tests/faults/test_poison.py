@@ -6,6 +6,7 @@ import gzip
 import http.client
 import struct
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ def test_what_kills_the_analyst_twice_is_stored_undecoded(
         paths = send_around(running.port, bomb)
         killed = 0
         for _ in range(2):
-            pid = until(lambda beyond=killed: stuck_pid(running, beyond), "the bomb to be decoded")
+            pid = until(partial(stuck_pid, running, killed), "the bomb to be decoded")
             assert running.kill(Global.ANALYST_PID) == pid
             killed = pid
         until(lambda: running.status()["store"]["rows_shipped"] >= 21, "everything to be shipped")

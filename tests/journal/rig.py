@@ -79,7 +79,7 @@ class Rig:
         """Wait until a condition (a callable) holds."""
         assert callable(what)
         async with asyncio.timeout(timeout_s):
-            while not what():  # noqa: ASYNC110
+            while not what():
                 await asyncio.sleep(0.01)
 
 

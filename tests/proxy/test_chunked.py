@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.support.observed import chunked, cut
 
 from sidecar.proxy.chunked import MAX_LINE_BYTES, MAX_TRAILER_BYTES, ChunkScanner
 from sidecar.proxy.framing import Unframeable
+from tests.support.observed import chunked, cut
 
 
 def scan(pieces: list[bytes]) -> tuple[bytes, bytes, int, bool]:

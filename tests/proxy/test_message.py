@@ -7,6 +7,8 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from sidecar.proxy.message import split_request, split_response
 from tests.support.dialogues import (
     CHUNKED_OK,
     CHUNKED_POST,
@@ -20,8 +22,6 @@ from tests.support.dialogues import (
     POST,
 )
 from tests.support.observed import Route1, Seen, Step, chunked, cut, digest, observe
-
-from sidecar.proxy.message import split_request, split_response
 
 
 def record(answer: bytes, places: list[int], ask: bytes = GET, body_limit: int = 8 << 20) -> Seen:

@@ -7,6 +7,12 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from sidecar.clock import ManualClock
+from sidecar.counters import Mode, Route
+from sidecar.proxy.capture import PREFIX_BYTES
+from sidecar.proxy.observer import STASH_BYTES
+from sidecar.records import NEVER, Outcome
 from tests.support.dialogues import (
     ALL,
     CHUNKED_OK,
@@ -37,12 +43,6 @@ from tests.support.observed import (
     show,
     timeless,
 )
-
-from sidecar.clock import ManualClock
-from sidecar.counters import Mode, Route
-from sidecar.proxy.capture import PREFIX_BYTES
-from sidecar.proxy.observer import STASH_BYTES
-from sidecar.records import NEVER, Outcome
 
 SHORT = {name: each for name, each in ALL.items() if "64 KiB" not in name}
 
@@ -306,7 +306,7 @@ def test_idle_means_nothing_in_flight(quick: bool) -> None:
     assert observer.idle
     for steps in ([("asks", POST)], [("asks", POST[:5])], [("asks", POST[:-1]), ("answers", OK)]):
         observer = Route1().connection(quick)
-        show(observer, steps)  # type: ignore[arg-type]
+        show(observer, steps)
         assert not observer.idle
     show(observer, [("asks", POST[-1:])])
     assert observer.idle

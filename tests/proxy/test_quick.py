@@ -7,6 +7,7 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.support.dialogues import ALL, GET, OK, POST, SWITCHING
 from tests.support.observed import Dialogue, Step, chunked, observe, recut
 

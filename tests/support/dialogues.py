@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tests.support.observed import Dialogue, chunked
-
 from sidecar.records import Outcome
+from tests.support.observed import Dialogue, chunked
 
 C, A, U, O = Outcome.COMPLETE, Outcome.CLIENT_ABORT, Outcome.UPGRADED, Outcome.OPAQUE  # noqa: E741
 E_ = Outcome.UPSTREAM_ERROR

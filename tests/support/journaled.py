@@ -65,7 +65,7 @@ def fill(
             writer.append(each)
             if count % 500 == 0:
                 writer.flush()
-                while writer.pending_bytes > 4 << 20:  # noqa: ASYNC110 - the writer signals nothing
+                while writer.pending_bytes > 4 << 20:
                     await asyncio.sleep(0.002)
         also(writer)
         await writer.close(30.0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sidecar.clock import Clock, ManualClock
 from sidecar.counters import Global, Mode, Route
@@ -18,7 +19,7 @@ from sidecar.records import Cut, Exchange, Outcome
 BASE = 64
 ROUTE = "default"
 
-Side = Literal["asks", "answers", "asks_eof", "answers_eof", "closes"]
+Side = str  # asks, answers, asks_eof, answers_eof or closes
 Step = tuple[Side, bytes]
 Dialogue = Sequence[Step]
 """What a connection carries, in order: client bytes, upstream bytes, either side's FIN, and the end."""
@@ -85,7 +86,9 @@ class Route1:
     def mode(self, mode: Mode) -> None:
         self.slots[Global.MODE] = mode
 
-    def connection(self, quick: bool = False, number: int = 7, client: str = "client:1") -> ConnectionObserver:
+    def connection(
+        self, quick: bool = False, number: int = 7, client: str = "client:1"
+    ) -> ConnectionObserver:
         if quick:
             return QuickObserver(self.context, number, client, self._whole)
         return ConnectionObserver(self.context, number, client)
@@ -150,7 +153,7 @@ def timeless(exchanges: Iterable[Seen]) -> list[Seen]:
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
     """`data` in pieces, cut at the places that lie inside it."""
     edges = [0, *sorted({place for place in places if 0 < place < len(data)}), len(data)]
-    return [data[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+    return [data[a:b] for a, b in itertools.pairwise(edges) if b > a]
 
 
 def recut(dialogue: Dialogue, chance: random.Random, pieces: int) -> list[Step]:

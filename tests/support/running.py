@@ -178,6 +178,7 @@ class Sidecar:
                 start_new_session=True,
             )
         announced = until(self._announced, "the sidecar's sockets")
+        assert announced is not None
         self.boot = announced["boot"]
         for name in ("health", "admin"):
             self._keep_port(name, announced[name])

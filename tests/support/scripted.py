@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
-from tests.support.observed import BASE, ROUTE, Dialogue, Route1, Seen, cut, seen
-
 from sidecar.clock import SystemClock
 from sidecar.counters import Global, Route
 from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.splice import Client, SpliceSettings
 from sidecar.records import Delivery, Exchange
+from tests.support.observed import BASE, ROUTE, Dialogue, Route1, Seen, cut, seen
 
 PATIENCE_S = 20.0
 """How long a test waits for what must happen: generous, since it only ever runs out on failure."""
@@ -233,9 +232,7 @@ async def recorder(
             return make(ConnectionObserver(route.context, connection, client, end))
         return make(route.connection(True, connection, client))
 
-    settings = SpliceSettings(
-        loop, route.context, journal, observer, "127.0.0.1", port, held=held, **options
-    )
+    settings = SpliceSettings(loop, route.context, journal, observer, "127.0.0.1", port, held=held, **options)
     errors: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: errors.append(context))
     server = await loop.create_server(partial(Client, settings), "127.0.0.1", 0)
