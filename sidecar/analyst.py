@@ -128,6 +128,9 @@ class Analyst:
         while self._now() < deadline_ns:
             self._ship()
             if not self._read():
+                if self._now() < self._commit_at_ns:
+                    # Not read to its end: what is there waits for memory or for the state's disk.
+                    break
                 if not self._waiting():
                     if not self._pending:
                         self._release(force=True)

@@ -6,6 +6,7 @@ object in one packet and the server never waits for the rest of one.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -81,6 +82,8 @@ class ControlServer:
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._read(connection))
 
     def _read(self, connection: socket.socket) -> None:
+        if connection not in self._connections:
+            return  # It gave way to another since the selector saw it.
         try:
             packet = connection.recv(_PACKET_BYTES)
             if packet:
@@ -113,7 +116,8 @@ class ControlServer:
             self._drop(connection)
         self._selector.unregister(self._listener)
         self._listener.close()
-        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
 
 def ask(folder: Path, request: dict[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:

@@ -73,9 +73,13 @@ class Intake:
     ) -> None:
         self.known = known
         self.groups: dict[GroupKey, RowGroup] = {}
-        self.monitors: dict[MonitorKey, Monitor] = {
-            key: analysis.restore_monitor(state) for key, state in known.monitors.items()
-        }
+        self.monitors: dict[MonitorKey, Monitor] = {}
+        for key, state in known.monitors.items():
+            try:
+                self.monitors[key] = analysis.restore_monitor(state)
+            except ValueError as error:
+                # Statistics are advice: those of another version must not keep records from being shipped.
+                log.error("statistics of route %s, model %s begin anew: %s", *key, error)
         known.monitors = {}
         self.changed: set[MonitorKey] = set()
         self._decoder = analysis.decoder

@@ -14,13 +14,18 @@ import os
 for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "RAYON_NUM_THREADS", "TOKIO_WORKER_THREADS"):
     os.environ.setdefault(_name, "1")
 
+import signal
+
+if __name__ == "__main__":
+    # Until there is a handler: told to end while it starts, it still ships what there is.
+    signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+
 import asyncio
 import contextlib
 import ctypes
 import gc
 import logging
 import resource
-import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -68,7 +73,7 @@ def build(handover: Handover, clock: Clock) -> Analyst:
     # Only before the first batch: later on, a missing root is a volume that is not mounted.
     fresh = "batches" not in state.load().shipping
     return Analyst(
-        tail=JournalReader(journal, handover.boot),
+        tail=JournalReader(journal, handover.boot, Path(handover.counters_path)),
         state=state,
         sink=DirectorySink(Path(settings.store), create=fresh),
         analysis=Analysis(
@@ -176,6 +181,7 @@ async def run(handover: Handover) -> int:
     worker = Worker(handover, clock, done, loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     loop.add_reader(handover.life_fd, _orphaned, handover.life_fd)
     worker.start()
     board = Board(

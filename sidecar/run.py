@@ -9,6 +9,7 @@ tells them that the supervisor is gone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource
@@ -108,14 +109,26 @@ def _counters(journal: Path, settings: Settings, clock: Clock, stack: ExitStack)
     try:
         counters = Counters.create(journal, boot, routes)
     except JournalError as error:
-        from tempfile import TemporaryDirectory
-
         log.error("%s; until the next start they are kept in a temporary folder", error)
-        counters = Counters.create(Path(stack.enter_context(TemporaryDirectory())), boot, routes)
+        counters = Counters.create(_temporary_folder(stack), boot, routes)
     stack.callback(counters.close)
     counters.set(Global.BOOT_WALL_US, wall_us)
     counters.set(Global.SUPERVISOR_PID, os.getpid())
     return counters
+
+
+def _temporary_folder(stack: ExitStack) -> Path:
+    """A folder that goes with the stack. Raises JournalError.
+
+    In memory where that can be had: beside a full disk, a read-only root file
+    system is usual in containers.
+    """
+    from tempfile import TemporaryDirectory
+
+    for place in ("/dev/shm", None):  # noqa: S108 - the folder made there is this user's alone
+        with contextlib.suppress(OSError):
+            return Path(stack.enter_context(TemporaryDirectory(prefix="sidecar-", dir=place)))
+    raise JournalError("no temporary folder can be made either: free space on the journal's disk")
 
 
 def _handover(

@@ -191,11 +191,10 @@ TABLE: tuple[Setting, ...] = (
     ),
     _size("analyst_memory", "512MiB", "Memory limit of the analyst process.", "128MiB"),
     _size("decode_limit", "32MiB", "Decompressed body bytes a decoder may look at.", "64KiB"),
-    Setting(
+    # The names are decode.registry's, which brings in more than a supervisor should carry.
+    _choice(
         "decoder",
-        "NAME",
-        parse_name,
-        "auto",
+        ("auto", "open_inference", "tf_serving", "mlflow", "plain_json"),
         "The wire format, by a decoder's name; `auto` tells by the path and the bodies.",
     ),
     _count(

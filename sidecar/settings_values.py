@@ -16,7 +16,7 @@ _HOST_NAME = re.compile(
     r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?$"
 )
 _DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s?(us|ms|s|m|h|d)$")
-_SIZE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s?([A-Za-z]*)$")
+_SIZE = re.compile(r"^([0-9]{1,30}(?:\.[0-9]{1,30})?)\s?([A-Za-z]*)$")
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
 _ROUTE_NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,47}$")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

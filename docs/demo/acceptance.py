@@ -42,7 +42,8 @@ def promises(ending: Ending, watched: bool) -> list[Promise]:
     made = [
         Promise(report.sent > 0 and not report.errors, f"{report.sent:,} applications answered{errors}"),
         Promise(
-            ending.stored == report.sent > 0, f"{ending.stored:,} records in the store, each exchange once"
+            ending.stored == report.sent > 0,
+            f"{ending.stored:,} records in the store for {report.sent:,} applications",
         ),
         Promise(ending.shown, "`sidecar show` prints one whole"),
         Promise(ending.exit_code == 0, f"the sidecar ended with exit code {ending.exit_code}"),

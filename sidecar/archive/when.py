@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 
-_RELATIVE = re.compile(r"^([0-9]+(?:\.[0-9]+)?)(s|m|h|d|w)$")
+_RELATIVE = re.compile(r"^([0-9]{1,30}(?:\.[0-9]{1,30})?)(s|m|h|d|w)$")
 _SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_NUMBER = re.compile(r"^-?[0-9]+(?:\.[0-9]+)?$")
+_NUMBER = re.compile(r"^-?[0-9]{1,30}(?:\.[0-9]{1,30})?$")
 
 
 def parse(text: str, now_us: int) -> int:

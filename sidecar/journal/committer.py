@@ -36,7 +36,7 @@ from sidecar.journal.segment import (
     segment_number,
 )
 from sidecar.journal.shelf import Blocked, Shelf
-from sidecar.journal.volume import LmdbVolume, Volume, VolumeFactory, VolumeFull, WriteFailed
+from sidecar.journal.volume import SPACE, LmdbVolume, Volume, VolumeFactory, VolumeFull, WriteFailed
 from sidecar.records import Epoch, Event, Gap
 
 Items = Iterator[tuple[bytes, Buffer]]
@@ -364,4 +364,6 @@ class Committer:
 def _name(error: Exception) -> str:
     if isinstance(error, JournalVersion):
         return "newer_version"
+    if (isinstance(error, WriteFailed) and error.space) or getattr(error, "errno", None) in SPACE:
+        return "disk_full"
     return "io_error" if isinstance(error, (OSError, WriteFailed)) else "error"

@@ -56,11 +56,14 @@ class JournalReader:
     when there is none (the caller holds the journal's lock), then all are.
     """
 
-    def __init__(self, folder: Path, boot: str | None) -> None:
-        """Raises JournalError when the boot's counters cannot be read."""
+    def __init__(self, folder: Path, boot: str | None, counters_path: Path | None = None) -> None:
+        """Raises JournalError when the boot's counters cannot be read.
+
+        `counters_path`: where they are, if not in `folder`.
+        """
         self._folder = folder
         self._boot = boot
-        self._counters = Counters.open(folder / f"counters-{boot}.bin") if boot else None
+        self._counters = Counters.open(counters_path or folder / f"counters-{boot}.bin") if boot else None
         self._env: lmdb.Environment | None = None
         self._env_number = 0
         self._borrowed = False
@@ -87,6 +90,9 @@ class JournalReader:
         numbers = [number for number in volumes(self._folder) if number >= after.volume]
         newest = numbers[-1] if numbers else 0
         for number in numbers:
+            if number > self._closed() and number != self._current():
+                # Not yet looked at by this boot's recorder: a damaged file can kill whoever maps it.
+                break
             results = self._read_volume(
                 number, after, budget, final=number < newest or number <= self._closed()
             )
@@ -236,6 +242,10 @@ class JournalReader:
         if self._counters is None:
             return 1 << 62
         return self._counters.get(Global.VOLUME_CLOSED)
+
+    def _current(self) -> int:
+        """The volume that takes writes now; 0 if there is none."""
+        return self._counters.get(Global.VOLUME_CURRENT) if self._counters is not None else 0
 
     def _is_sound(self, path: Path) -> bool:
         try:

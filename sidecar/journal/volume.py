@@ -18,7 +18,8 @@ from sidecar.journal.segment import Buffer
 _READER_TABLE_BYTES = 16384
 """Room for LMDB's 126 readers, whole pages."""
 
-_SPACE = (errno.ENOSPC, errno.EDQUOT)
+SPACE = (errno.ENOSPC, errno.EDQUOT)
+"""Error numbers of a disk, quota or inode table that is full."""
 
 open_here: dict[Path, lmdb.Environment] = {}
 """Volumes this process is writing: LMDB refuses to open a file twice in one process, readers borrow it."""
@@ -132,7 +133,7 @@ def reserve_reader_table(volume: Path) -> None:
 
 def _failed(path: Path, error: Exception) -> WriteFailed:
     code = getattr(error, "errno", None) or getattr(error, "code", None)
-    space = code in _SPACE
+    space = code in SPACE
     if code == errno.EIO:
         # LMDB reports a short write, which is what a nearly full disk gives first, as EIO.
         with contextlib.suppress(OSError):

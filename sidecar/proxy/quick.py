@@ -28,6 +28,7 @@ _RESPONSE: Final = b"HTTP/1.1 200 OK\r\n"
 _LF: Final = 10
 _MODE: Final = int(Global.MODE)  # an enum member is slow as an index
 _ONE_WHOLE: Final = 257
+REMEMBERED_HEAD_BYTES: Final = 4096
 MAX_MISSES: Final = 3
 """Chunks in a row that were not one message before a connection's direction stops trying."""
 
@@ -41,12 +42,17 @@ class QuickObserver(ConnectionObserver):
     __slots__ = (
         "_budget",
         "_end_whole",
+        "_known_request",
+        "_known_response",
         "_phase",
         "_quick_request",
+        "_recorded",
         "_request_misses",
         "_request_parser",
+        "_request_size",
         "_response_misses",
         "_response_parser",
+        "_response_size",
         "_slots",
         "_started",
         "_started_ns",
@@ -68,6 +74,10 @@ class QuickObserver(ConnectionObserver):
         self._slots = context.slots
         self._started = int(context.base + Route.STARTED)
         self._started_us = self._started_ns = 0
+        self._recorded = True
+        self._known_request = self._known_response = b""
+        self._request_size = self._response_size = -1
+        """The last head that was accepted, and its message's size: the same again needs no parsing."""
 
     # llhttp calls these two, for either parser
 
@@ -84,33 +94,46 @@ class QuickObserver(ConnectionObserver):
             and self._request_state == 0
             and not self._waiting
             and self._request_misses < MAX_MISSES
-            and not self._slots[_MODE]
             and (size := len(data)) <= budget.body_limit
             and size + budget.held + budget.queued <= budget.memory_limit
-            and data.startswith(_REQUEST)
-            and data[(end := data.find(b"\r\n")) - 9 : end] == _VERSION
         ):
-            parser = self._request_parser
-            if parser is None:
-                parser = self._request_parser = httptools.HttpRequestParser(self)
-            self._phase = 0
-            try:
-                parser.feed_data(data)
-                whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-                whole = False
-            if whole:
+            if (size == self._request_size and data.startswith(self._known_request)) or self._parse_request(
+                data
+            ):
+                slots = self._slots
                 self._started_us = self._wall_us()
                 self._started_ns = self._now_ns()
-                self._slots[self._started] += 1
-                budget.held += size
+                slots[self._started] += 1
                 self._quick_request = data
+                if slots[_MODE]:
+                    self._recorded = False
+                else:
+                    self._recorded = True
+                    budget.held += size
                 return
-            self._request_parser = None  # it is somewhere inside a message
-            self._request_misses += 1
         elif self._quick_request is not None:
             self._settle()
         super().request_data(data)
+
+    def _parse_request(self, data: bytes) -> bool:
+        """Whether the chunk is exactly one request, as llhttp and our own framing agree."""
+        if not data.startswith(_REQUEST) or data[(end := data.find(b"\r\n")) - 9 : end] != _VERSION:
+            return False
+        parser = self._request_parser
+        if parser is None:
+            parser = self._request_parser = httptools.HttpRequestParser(self)
+        self._phase = 0
+        try:
+            parser.feed_data(data)
+            whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            whole = False
+        if whole:
+            self._known_request, self._request_size = _remembered(data)
+        else:
+            self._request_parser = None  # it is somewhere inside a message
+            self._request_misses += 1
+        return whole
 
     def response_data(self, data: bytes) -> None:
         request = self._quick_request
@@ -118,23 +141,12 @@ class QuickObserver(ConnectionObserver):
             super().response_data(data)
             return
         if (
-            data.startswith(_RESPONSE)
-            and self._response_misses < MAX_MISSES
-            and len(data) <= self._budget.body_limit
-        ):
-            parser = self._response_parser
-            if parser is None:
-                parser = self._response_parser = httptools.HttpResponseParser(self)
-            self._phase = 0
-            try:
-                parser.feed_data(data)
-                whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
-            except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-                whole = False
-            if whole:
-                self._quick_request = None
-                self._request_misses = self._response_misses = 0
-                end_ns = self._now_ns() - self._started_ns
+            (size := len(data)) == self._response_size and data.startswith(self._known_response)
+        ) or self._parse_response(data):
+            self._quick_request = None
+            self._request_misses = self._response_misses = 0
+            end_ns = self._now_ns() - self._started_ns
+            if self._recorded:
                 self._budget.held -= len(request)
                 self._end_whole(
                     self._connection,
@@ -147,11 +159,43 @@ class QuickObserver(ConnectionObserver):
                     request,
                     data,
                 )
-                return
-            self._response_parser = None
-            self._response_misses += 1
+            else:
+                self._count_spliced(len(request), size)
+            return
         self._settle()
         super().response_data(data)
+
+    def _parse_response(self, data: bytes) -> bool:
+        """Whether the chunk is exactly one 200 answer."""
+        if (
+            not data.startswith(_RESPONSE)
+            or self._response_misses >= MAX_MISSES
+            or len(data) > self._budget.body_limit
+        ):
+            return False
+        parser = self._response_parser
+        if parser is None:
+            parser = self._response_parser = httptools.HttpResponseParser(self)
+        self._phase = 0
+        try:
+            parser.feed_data(data)
+            whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            whole = False
+        if whole:
+            self._known_response, self._response_size = _remembered(data)
+        else:
+            self._response_parser = None
+            self._response_misses += 1
+        return whole
+
+    def _count_spliced(self, request_bytes: int, response_bytes: int) -> None:
+        """An exchange that passed while recording was switched off."""
+        context, slots = self._context, self._slots
+        slots[context.base + Route.REQUEST_BYTES] += request_bytes
+        slots[context.base + Route.RESPONSE_BYTES] += response_bytes
+        slots[context.base + Route.SPLICED] += 1
+        context.shed(context.route, "splice_only", self._started_us)
 
     def _settle(self) -> None:
         """Hand a pending quick request over to the full observer."""
@@ -162,8 +206,11 @@ class QuickObserver(ConnectionObserver):
         context = self._context
         exchange = Exchange(context.route, self._connection, self._client, self._started_us, self._started_ns)
         exchange.epoch = context.epoch
-        exchange.request.append(request)
-        exchange.request_bytes = exchange.held_bytes = len(request)
+        exchange.request_bytes = len(request)
+        exchange.recorded = self._recorded
+        if self._recorded:
+            exchange.request.append(request)
+            exchange.held_bytes = len(request)
         exchange.request_end_ns = 0
         self._waiting.append(exchange)
         method, _, may_tunnel = frame_request(request[: request.find(b"\r\n\r\n") + 4])
@@ -213,3 +260,11 @@ def _exact(data: bytes) -> bool:
         and b"\r\ntransfer-encoding: chunked\r\n" in head
         and head.count(b"\r\ntransfer-encoding") == 1
     )
+
+
+def _remembered(message: bytes) -> tuple[bytes, int]:
+    """Head and size of a whole message whose head alone decides its size; a size of -1 if it does not."""
+    head = message[: message.find(b"\r\n\r\n") + 4]
+    if len(head) > REMEMBERED_HEAD_BYTES or b"\r\ntransfer-encoding" in head.lower():
+        return b"", -1
+    return head, len(message)

@@ -75,15 +75,15 @@ def test_a_bomb_larger_than_the_memory_limit_is_survived(
     report(f"300 MiB bomb under a limit of 160 MiB: survived, stored with {why!r}")
 
 
-def stuck_pid(running: Sidecar, beyond: int) -> int:
-    """Pid of an analyst, another one than `beyond`, that was at the same exchange for a while; else 0."""
-    marker = running.journal / "analyst-marker.bin"
-    before = marker.read_bytes()[:16]
-    time.sleep(0.3)
-    pid = running.pid(Global.ANALYST_PID)
-    same = marker.read_bytes()[:16] == before
-    stage = struct.unpack("<QIHH", before)[3]
-    return pid if same and stage == DECODING and pid != beyond else 0
+def decoding_pid(running: Sidecar, deaths: int) -> int:
+    """Pid of the analyst once it decodes an exchange that so many before it died of; 0 before that."""
+    marker = (running.journal / "analyst-marker.bin").read_bytes()
+    now, *table = struct.iter_unpack("<QIHH", marker)
+    known = sum(entry[2] for entry in table)
+    # Long enough at it that it is none of the small ones.
+    time.sleep(0.5)
+    still = (running.journal / "analyst-marker.bin").read_bytes() == marker
+    return running.pid(Global.ANALYST_PID) if still and now[3] == DECODING and known == deaths else 0
 
 
 def test_what_kills_the_analyst_twice_is_stored_undecoded(

@@ -26,7 +26,7 @@ PATIENCE_S = 60.0
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T], what: str, patience_s: float = PATIENCE_S, every_s: float = 0.02) -> T:
+def until(condition: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S, every_s: float = 0.02) -> T:
     """The first true value; fails the test when none comes."""
     deadline = time.monotonic() + patience_s
     while True:
