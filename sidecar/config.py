@@ -240,6 +240,12 @@ def _check_sizes(settings: Settings) -> None:
             f"journal_max_bytes: {settings.journal_max_bytes} is less than one volume, volume_bytes "
             f"({settings.volume_bytes}): raise it or lower volume_bytes"
         )
+    least_memory = 96 * 2**20 + 8 * settings.body_limit
+    if settings.analyst_memory < least_memory:
+        raise ConfigError(
+            f"analyst_memory: {settings.analyst_memory} cannot take in an exchange of two bodies of body_limit "
+            f"({settings.body_limit}): make it at least {least_memory} or lower body_limit"
+        )
     if settings.capture_memory < settings.body_limit:
         raise ConfigError(
             f"capture_memory: {settings.capture_memory} is less than body_limit ({settings.body_limit}): "

@@ -5,7 +5,7 @@
     │   └── ConfigError          exit 2: a setting is wrong, wherever it came from
     ├── JournalError             the journal folder or one of its files
     │   ├── JournalLocked        another supervisor or drain holds it
-    │   ├── JournalVersion       written by a newer Sidecar
+    │   ├── JournalVersion       exit 2: written by a newer Sidecar
     │   ├── JournalFull          a named overload: max_bytes, disk full, I/O error
     │   └── VolumeCorrupt        one volume cannot be trusted; it is moved aside
     ├── StoreError               the record store refused or could not be reached
@@ -44,6 +44,8 @@ class JournalLocked(JournalError):
 
 class JournalVersion(JournalError):
     """The journal was written by a newer format than this build reads."""
+
+    exit_code = 2
 
 
 class JournalFull(JournalError):

@@ -6,6 +6,7 @@ own commit fails; nothing of it is durable before that.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,7 +19,7 @@ from sidecar.proxy.message import split_request, split_response
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
 from sidecar.shipping.state import START, Knowledge, LogEnd, MonitorKey
-from sidecar.suspects import Suspects
+from sidecar.suspects import DEATHS, HOPELESS, Suspects
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,9 @@ LOGS_KEPT = 256
 HEADS_KEPT = 512
 HEAD_BYTES_KEPT = 2_048
 UNDECODED = "killed the analyst twice"
+UNSTORED = "killed the analyst undecoded too: too large for analyst_memory, bodies not kept whole"
+KEPT_BYTES = 64 * 1024
+"""Of a body that cannot be stored whole, as the recorder keeps of one over `body_limit`."""
 
 _TUNNELS = frozenset((Outcome.UPGRADED, Outcome.OPAQUE))
 
@@ -106,11 +110,14 @@ class Intake:
     def take(self, segment: Segment) -> None:
         """Turn one segment into rows and observations and move the cursor past it."""
         boot, number = segment.boot, segment.position.segment
+        if segment.entries and not isinstance(segment.entries[0], Exchange):
+            # A volume begins with its event, then the epochs: rows are filed under a model from the first.
+            for entry in segment.entries:
+                if isinstance(entry, Epoch):
+                    self._epoch(boot, entry)
         for index, entry in enumerate(segment.entries):
             if isinstance(entry, Exchange):
                 self._exchange(boot, number, index, entry)
-            elif isinstance(entry, Epoch):
-                self._epoch(boot, entry)
             elif isinstance(entry, Gap):
                 self._gap(entry)
             elif isinstance(entry, Delivery):
@@ -150,16 +157,21 @@ class Intake:
         if exchange.seq != end.seq + 1:
             self._break(boot, exchange.route, end, exchange.seq, exchange.t_request_us)
         end.seq, end.t_us, end.epoch = exchange.seq, exchange.t_request_us, exchange.epoch
+        self._suspects.decoding(segment, index)
         request, response = self._splitter.split(exchange)
         group = self._rows(boot, exchange.route, exchange.epoch, exchange.t_request_us)
         observation: Observation | None = None
         error: str | None = None
-        if _answered(exchange, response):
-            if self._suspects.guilty(segment, index):
+        deaths = self._suspects.deaths(segment, index)
+        if deaths >= HOPELESS:
+            error = UNSTORED
+            self._count("decode_killed")
+            request, response = _reduced(request), _reduced(response)
+        elif _answered(exchange, response):
+            if deaths >= DEATHS:
                 error = UNDECODED
                 self._count("decode_killed")
             else:
-                self._suspects.decoding(segment, index)
                 observation, error = self._observe(exchange, request, response)
         if observation is not None:
             key = (exchange.route, group.epoch.digest)
@@ -343,6 +355,14 @@ def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
     if len(known) >= HEADS_KEPT:
         known.clear()
     known[key] = value
+
+
+def _reduced(message: Message) -> Message:
+    """The message with the first bytes, length and hash of its body."""
+    if len(message.body) <= KEPT_BYTES:
+        return message
+    digest = message.sha256 or hashlib.sha256(message.body).digest()
+    return replace(message, body=message.body[:KEPT_BYTES], sha256=digest)
 
 
 def _whole(raw: bytes, length: int) -> Message:

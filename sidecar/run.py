@@ -125,7 +125,7 @@ def _temporary_folder(stack: ExitStack) -> Path:
     """
     from tempfile import TemporaryDirectory
 
-    for place in ("/dev/shm", None):  # noqa: S108 - the folder made there is this user's alone
+    for place in ("/dev/shm", None):
         with contextlib.suppress(OSError):
             return Path(stack.enter_context(TemporaryDirectory(prefix="sidecar-", dir=place)))
     raise JournalError("no temporary folder can be made either: free space on the journal's disk")

@@ -4,7 +4,8 @@ An exchange can kill the analyst itself (a compression bomb under a memory
 limit, a fault in a C library), and would do so again after every restart. A
 small mapped file says at any moment what is being worked on; a plain memory
 write is enough, since the pages belong to the file and not to the process.
-Who was there at DEATHS deaths is stored undecoded from then on.
+Who was there at DEATHS deaths is stored undecoded from then on, and who goes
+on to kill even so, at HOPELESS deaths, without its bodies.
 
 Layout (little-endian): 16 bytes for what is being worked on, then TABLE_ENTRIES
 of 16 bytes, each: u64 segment, u32 index of the entry in it, u16 deaths, u16 stage.
@@ -21,6 +22,7 @@ from pathlib import Path
 from sidecar.errors import JournalError
 
 DEATHS = 2
+HOPELESS = 4
 TABLE_ENTRIES = 63
 _ENTRY = struct.Struct("<QIHH")
 _BYTES = _ENTRY.size * (1 + TABLE_ENTRIES)
@@ -83,7 +85,7 @@ class Suspects:
         self.idle()
 
     def decoding(self, segment: int, index: int) -> None:
-        """From now on this entry is blamed for a death."""
+        """From now on, until the next or `idle`, this entry is blamed for a death: decoding or storing it."""
         _ENTRY.pack_into(self._map, 0, segment, index, 0, 1)
 
     def encoding(self) -> None:
@@ -92,9 +94,13 @@ class Suspects:
     def idle(self) -> None:
         _ENTRY.pack_into(self._map, 0, 0, 0, 0, 0)
 
+    def deaths(self, segment: int, index: int) -> int:
+        """How many lives this entry has ended."""
+        return self._deaths.get((segment, index), 0) if self._deaths else 0
+
     def guilty(self, segment: int, index: int) -> bool:
-        """Whether decoding this entry ended DEATHS lives."""
-        return bool(self._deaths) and self._deaths.get((segment, index), 0) >= DEATHS
+        """Whether this entry ended DEATHS lives."""
+        return self.deaths(segment, index) >= DEATHS
 
     def committed(self, segment: int) -> None:
         """Everything up to this segment is behind the cursor, and a batch was encoded alive."""

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.analyst import Analyst, Limits
-from sidecar.clock import ManualClock
+from sidecar.clock import ManualClock, SystemClock
 from sidecar.errors import JournalFull, StoreError
 from sidecar.journal.reader import JournalReader, Segment
 from sidecar.journal.writer import JournalWriter
@@ -280,6 +280,15 @@ def test_rows_of_two_routes_models_and_dates_go_to_files_of_their_own(bench: Ben
         f"records/model=mortgage/{digest}/date=2026-11-24",
     } <= (folders)
     assert "records/model=rates%2Fv2/digest=unknown/date=2026-11-23" in folders
+
+
+def test_the_first_batch_is_filed_under_the_model_that_its_volume_names(bench: Bench) -> None:
+    first = exchange(1)
+    first.epoch, first.t_request_us = 0, SystemClock().wall_us()
+    fill(bench.journal, [first], epochs=[Epoch("default", 0, "mortgage")])
+    bench.run(bench.analyst())
+    folders = {path.relative_to(bench.store).parts[1] for path in bench.store.rglob("*.parquet")}
+    assert folders == {"model=mortgage"}
 
 
 def test_exchanges_that_no_decoder_reads_are_stored_with_the_reason(bench: Bench) -> None:

@@ -307,9 +307,13 @@ class JournalReader:
 def _decoded(position: Position, raw: _Raw) -> Segment | Corrupt:
     try:
         parts = [payload(value) for value in raw.values]
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        count = len(parts)
+        data = parts[0] if count == 1 else b"".join(parts)
+        # A large segment is held as often as need be and no more: this is what the analyst's memory must fit.
+        parts.clear()
+        raw.values.clear()
         header, entries = decode(data)
-        if header.segment != raw.number or header.parts != len(parts):
+        if header.segment != raw.number or header.parts != count:
             raise VolumeCorrupt(f"segment calls itself {header.segment} with {header.parts} parts")
     except VolumeCorrupt as error:
         return Corrupt(position, f"segment {raw.number}: {error}")

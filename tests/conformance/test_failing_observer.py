@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.dialogues import GET, OK, POST
-from tests.support.scripted import Upstream, recorder
 
 from sidecar.counters import Global
 from sidecar.proxy.observer import ConnectionObserver
 from sidecar.records import Outcome
+from tests.support.dialogues import GET, OK, POST
+from tests.support.scripted import Upstream, recorder
 
 
 class Failing:
@@ -36,7 +36,9 @@ class Failing:
 
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("boom"), AssertionError()])
 @pytest.mark.parametrize("quick", [False, True])
-@pytest.mark.parametrize(("method", "nth"), [("request_data", 1), ("request_data", 2), ("response_data", 1), ("response_data", 3)])
+@pytest.mark.parametrize(
+    ("method", "nth"), [("request_data", 1), ("request_data", 2), ("response_data", 1), ("response_data", 3)]
+)
 async def test_traffic_goes_on_unread(method: str, nth: int, quick: bool, error: Exception) -> None:
     upstream = Upstream()
     async with recorder(upstream, quick=quick, make=Failing(method, nth, error)) as rig:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from tests.support.dialogues import CHUNKED_OK, GET, OK, POST, SSE, SWITCHING, UPGRADE, WILD_CHUNKS
-from tests.support.scripted import Recorder, Upstream, Wire, recorder, until
 
 from sidecar.clock import SystemClock
 from sidecar.counters import Counters, Mode, Route
 from sidecar.journal import JournalLimits, JournalReader, JournalWriter
 from sidecar.records import Epoch, Exchange, Outcome, Position
+from tests.support.dialogues import CHUNKED_OK, GET, OK, POST, SSE, SWITCHING, UPGRADE, WILD_CHUNKS
+from tests.support.scripted import Recorder, Upstream, Wire, recorder, until
 
 FOREVER_S = 3600.0
-FRAMED_ANSWERS = {"length": OK, "chunked": CHUNKED_OK + WILD_CHUNKS, "no body": b"HTTP/1.1 204 No Content\r\n\r\n"}
+FRAMED_ANSWERS = {
+    "length": OK,
+    "chunked": CHUNKED_OK + WILD_CHUNKS,
+    "no body": b"HTTP/1.1 204 No Content\r\n\r\n",
+}
 
 
 @asynccontextmanager
@@ -189,7 +194,9 @@ async def test_a_silent_upstream_is_not_blamed_while_it_is_not_read() -> None:
 
 @pytest.mark.parametrize("held", [False, True])
 @pytest.mark.parametrize("places", [[POST], [POST[:9], POST[9:]]])
-async def test_closed_refuses_requests_while_the_journal_takes_no_more(held: bool, places: list[bytes]) -> None:
+async def test_closed_refuses_requests_while_the_journal_takes_no_more(
+    held: bool, places: list[bytes]
+) -> None:
     upstream = Upstream()
     async with recorder(upstream, held=held, closed=True) as rig:
         rig.journal.accepting = False
@@ -235,7 +242,9 @@ async def test_closed_never_lets_its_own_answer_overtake_a_held_one() -> None:
         assert [each.seq for each in rig.journal.deliveries] == [1]
 
 
-@pytest.mark.parametrize("garbage", [b"\0\0\0", b"POST / HTTP/1.1\nA: b\n\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"])
+@pytest.mark.parametrize(
+    "garbage", [b"\0\0\0", b"POST / HTTP/1.1\nA: b\n\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"]
+)
 async def test_closed_and_held_does_not_forward_what_it_cannot_record(garbage: bytes) -> None:
     upstream = Upstream()
     async with recorder(upstream, held=True, closed=True) as rig:
@@ -249,8 +258,12 @@ async def test_closed_and_held_does_not_forward_what_it_cannot_record(garbage: b
         assert only.outcome is Outcome.REFUSED
 
 
-@pytest.mark.parametrize(("request_bytes", "answer"), [(POST, b"not HTTP\r\n"), (UPGRADE, SWITCHING), (POST, OK + OK)])
-async def test_closed_and_held_does_not_serve_what_it_cannot_record(request_bytes: bytes, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("request_bytes", "answer"), [(POST, b"not HTTP\r\n"), (UPGRADE, SWITCHING), (POST, OK + OK)]
+)
+async def test_closed_and_held_does_not_serve_what_it_cannot_record(
+    request_bytes: bytes, answer: bytes
+) -> None:
     async with asked(request_bytes, closed=True) as (rig, client, server):
         await server.send(answer)
         await rig.recorded()
@@ -271,7 +284,9 @@ async def test_closed_relaxed_forwards_opaque_traffic() -> None:
 
 
 @pytest.mark.parametrize("closed", [False, True])
-async def test_splice_only_lifts_every_policy_and_is_switched_in_the_middle_of_a_connection(closed: bool) -> None:
+async def test_splice_only_lifts_every_policy_and_is_switched_in_the_middle_of_a_connection(
+    closed: bool,
+) -> None:
     async with asked(closed=closed) as (rig, client, server):
         await server.send(OK)
         await rig.recorded()
@@ -306,11 +321,9 @@ async def test_before_response_with_the_real_journal(tmp_path: Path) -> None:
         JournalLimits(before_response=True, volume_bytes=2 << 20, body_limit=64 << 10),
         [Epoch("default", 1, "mortgage")],
     )
-    import asyncio
-
     writer.start(asyncio.get_running_loop())
     async with asked(closed=True) as (rig, client, server):
-        rig.settings.journal = writer  # type: ignore[assignment]
+        rig.settings.journal = writer
         rig.clients[0]._hold._journal = writer  # type: ignore[union-attr]
         for number in range(5):
             if number:

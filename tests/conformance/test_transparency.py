@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.support.dialogues import ALL, CUT_OFF, POST, SSE
-from tests.support.scripted import Transcript, Upstream, play, recorder, until
+from tests.support.scripted import Transcript, Upstream, dial, play, recorder, until
 
 OPTIONS = {
     "quick": {},
@@ -77,7 +77,7 @@ async def test_an_upstream_reset_reaches_the_client_as_a_reset(point: str, held:
     upstream = Upstream()
 
     async def run(port: int) -> Transcript:
-        client = await wire_to(port)
+        client = await dial(port)
         await client.send(POST)
         server = await upstream.accept()
         await server.expect(POST)
@@ -85,8 +85,6 @@ async def test_an_upstream_reset_reaches_the_client_as_a_reset(point: str, held:
         await client.expect(answer)
         server.reset()
         return Transcript(bytes(client.received), await client.ends(), bytes(server.received), None)
-
-    from tests.support.scripted import dial as wire_to
 
     direct = await run(upstream.port)
     async with recorder(upstream, held=held) as rig:

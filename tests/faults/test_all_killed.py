@@ -54,7 +54,7 @@ def test_the_next_boot_ships_what_the_dead_one_left(
     durability: str,
 ) -> None:
     running = Sidecar(tmp_path, upstream.port, durability=durability, hold_limit="60s", grace="5s")
-    count = max(1, kills // 20)
+    count = max(1, kills // 33)
     try:
         loads, found = boots(running, kill, count, seed=5)
     finally:

@@ -21,7 +21,7 @@ def test_nothing_is_lost_or_doubled(
     tmp_path: Path, upstream: ModelServer, kills: int, report: Report
 ) -> None:
     chance = random.Random(3)
-    count = max(1, kills // 4)
+    count = max(1, kills // 5)
     # Small batches and volumes, so that the kills meet every step of reading, encoding, putting and releasing.
     with running_sidecar(
         tmp_path,

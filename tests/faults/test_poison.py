@@ -94,11 +94,9 @@ def test_what_kills_the_analyst_twice_is_stored_undecoded(
     bomb = b'{"id": "bomb", "lists": [' + b"[]," * (4 << 20) + b"[]]}"
     with running_sidecar(tmp_path, upstream.port, analyst_memory="320MiB", decode_limit="1GiB") as running:
         paths = send_around(running.port, bomb)
-        killed = 0
-        for _ in range(2):
-            pid = until(partial(stuck_pid, running, killed), "the bomb to be decoded")
+        for deaths in range(2):
+            pid = until(partial(decoding_pid, running, deaths), "the bomb to be decoded")
             assert running.kill(Global.ANALYST_PID) == pid
-            killed = pid
         until(lambda: running.status()["store"]["rows_shipped"] >= 21, "everything to be shipped")
         status = running.status()
         assert status["starts"]["analyst"] == 3

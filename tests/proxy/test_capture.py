@@ -7,19 +7,25 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.observed import chunked, cut, digest
 
 from sidecar.proxy.capture import PREFIX_BYTES, SCARCE_PREFIX_BYTES, BodyReader, CaptureBudget
 from sidecar.proxy.framing import CHUNKED, UNTIL_EOF
 from sidecar.records import Exchange
+from tests.support.observed import chunked, cut, digest
 
 HEAD = b"a head\r\n\r\n"
 SIZES = [0, 1, 1000, 1023, 1024, 1025, 5000, 65_536, 65_537, 262_144, 300_000]
 
 
-def read(payload: bytes, framing: int, places: list[int], budget: CaptureBudget) -> tuple[Exchange, BodyReader, bytes]:
+def read(
+    payload: bytes, framing: int, places: list[int], budget: CaptureBudget
+) -> tuple[Exchange, BodyReader, bytes]:
     """Feed a body and something behind it; checks the memory account at every step."""
-    wire = chunked(payload, [3000] * (len(payload) // 3000), b";x", b"T: 1\r\n") if framing == CHUNKED else payload
+    wire = (
+        chunked(payload, [3000] * (len(payload) // 3000), b";x", b"T: 1\r\n")
+        if framing == CHUNKED
+        else payload
+    )
     exchange = Exchange("default", 1, "c", 0, 0)
     exchange.request = [HEAD]
     reader = BodyReader(exchange, exchange.request, len(payload) if framing >= 0 else framing, budget)
@@ -43,7 +49,9 @@ def read(payload: bytes, framing: int, places: list[int], budget: CaptureBudget)
     st.sampled_from([1024, 65_536, 280_000, 1 << 23]),
 )
 @settings(max_examples=150, deadline=None)
-def test_a_body_is_kept_whole_or_described_exactly(size: int, framing: int, places: list[int], limit: int) -> None:
+def test_a_body_is_kept_whole_or_described_exactly(
+    size: int, framing: int, places: list[int], limit: int
+) -> None:
     payload = random.Random(size).randbytes(size)
     exchange, reader, wire = read(payload, framing, places, CaptureBudget(1 << 30, limit))
     kept = b"".join(exchange.request)

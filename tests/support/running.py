@@ -26,7 +26,9 @@ PATIENCE_S = 60.0
 T = TypeVar("T")
 
 
-def until(condition: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S, every_s: float = 0.02) -> T:
+def until(
+    condition: Callable[[], T | None], what: str, patience_s: float = PATIENCE_S, every_s: float = 0.02
+) -> T:
     """The first true value; fails the test when none comes."""
     deadline = time.monotonic() + patience_s
     while True:
@@ -97,7 +99,7 @@ class Sidecar:
     def __init__(
         self,
         folder: Path,
-        upstream: int,
+        upstream_port: int,
         arguments: Sequence[str] = (),
         *,
         wrapper: Sequence[str] = (),
@@ -114,7 +116,7 @@ class Sidecar:
         self.process: subprocess.Popen[bytes] | None = None
         self._settings = {
             "listen": "127.0.0.1:0",
-            "upstream": f"http://127.0.0.1:{upstream}",
+            "upstream": f"http://127.0.0.1:{upstream_port}",
             "health": "127.0.0.1:0",
             "admin": "127.0.0.1:0",
             "journal": str(self.journal),
@@ -288,9 +290,9 @@ class Sidecar:
 
 
 @contextmanager
-def running_sidecar(folder: Path, upstream: int, *arguments: str, **settings: Any) -> Iterator[Sidecar]:
+def running_sidecar(folder: Path, upstream_port: int, *arguments: str, **settings: Any) -> Iterator[Sidecar]:
     """A started sidecar; what is still running at the end is killed."""
-    running = Sidecar(folder, upstream, arguments, **settings)
+    running = Sidecar(folder, upstream_port, arguments, **settings)
     try:
         yield running.start()
     finally:

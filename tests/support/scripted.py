@@ -18,7 +18,7 @@ from sidecar.proxy.splice import Client, SpliceSettings
 from sidecar.records import Delivery, Exchange
 from tests.support.observed import BASE, ROUTE, Dialogue, Route1, Seen, cut, seen
 
-PATIENCE_S = 20.0
+PATIENCE_S = 30.0
 """How long a test waits for what must happen: generous, since it only ever runs out on failure."""
 End = Literal["FIN", "RST"]
 
@@ -144,11 +144,12 @@ class RecordingJournal:
     def delivery(self, delivery: Delivery) -> None:
         self.deliveries.append(delivery)
 
-    def settle(self, recorded: bool = True) -> None:
-        """Tell everything that waits that it is durable, or shed."""
+    def settle(self, recorded: bool = True) -> bool:
+        """Tell everything that waits that it is durable, or shed; whether there was anything."""
         waiting, self.waiting = self.waiting, []
         for tell in waiting:
             tell(recorded)
+        return bool(waiting)
 
     @property
     def seen(self) -> list[Seen]:
@@ -245,9 +246,7 @@ async def recorder(
         if isinstance(upstream, Upstream):
             upstream.close()
         server.close()
-    journal.settle()
-    await rig.nobody()
-    journal.settle()
+    await until(lambda: not journal.settle() and not settings.open_connections)
     assert route.budget.held == 0
     assert rig.count(Route.STARTED) == len(journal.exchanges) + len(journal.sheds)
     assert rig.count(Global.CONNECTIONS_OPEN) == 0
