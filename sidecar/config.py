@@ -243,7 +243,7 @@ def _check_sizes(settings: Settings) -> None:
     least_memory = 96 * 2**20 + 8 * settings.body_limit
     if settings.analyst_memory < least_memory:
         raise ConfigError(
-            f"analyst_memory: {settings.analyst_memory} cannot take in an exchange of two bodies of body_limit "
+            f"analyst_memory: {settings.analyst_memory} cannot take in two bodies of body_limit "
             f"({settings.body_limit}): make it at least {least_memory} or lower body_limit"
         )
     if settings.capture_memory < settings.body_limit:

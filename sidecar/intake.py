@@ -32,6 +32,7 @@ UNDECODED = "killed the analyst twice"
 UNSTORED = "killed the analyst undecoded too: too large for analyst_memory, bodies not kept whole"
 KEPT_BYTES = 64 * 1024
 """Of a body that cannot be stored whole, as the recorder keeps of one over `body_limit`."""
+LARGE_BYTES = 1 << 20
 
 _TUNNELS = frozenset((Outcome.UPGRADED, Outcome.OPAQUE))
 
@@ -163,7 +164,9 @@ class Intake:
         observation: Observation | None = None
         error: str | None = None
         deaths = self._suspects.deaths(segment, index)
-        if deaths >= HOPELESS:
+        # By then a batch is one large exchange, so that it is this one that cannot be encoded.
+        large = max(len(request.body), len(response.body)) >= LARGE_BYTES
+        if deaths >= HOPELESS or (large and self._suspects.encode_deaths >= HOPELESS):
             error = UNSTORED
             self._count("decode_killed")
             request, response = _reduced(request), _reduced(response)

@@ -5,7 +5,8 @@ limit, a fault in a C library), and would do so again after every restart. A
 small mapped file says at any moment what is being worked on; a plain memory
 write is enough, since the pages belong to the file and not to the process.
 Who was there at DEATHS deaths is stored undecoded from then on, and who goes
-on to kill even so, at HOPELESS deaths, without its bodies.
+on to kill even so, at HOPELESS deaths, without its bodies; so are large ones
+after as many deaths at encoding batches.
 
 Layout (little-endian): 16 bytes for what is being worked on, then TABLE_ENTRIES
 of 16 bytes, each: u64 segment, u32 index of the entry in it, u16 deaths, u16 stage.
