@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import random
 import signal
@@ -16,6 +17,7 @@ import pytest
 from sidecar.analyst import Analyst, Limits
 from sidecar.clock import ManualClock, SystemClock
 from sidecar.errors import JournalFull, StoreError
+from sidecar.intake import KEPT_BYTES, LARGE_BYTES
 from sidecar.journal.reader import JournalReader, Segment
 from sidecar.journal.writer import JournalWriter
 from sidecar.records import Delivery, Epoch, Event, Exchange, Outcome, Position
@@ -23,9 +25,9 @@ from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.sink import PutResult
 from sidecar.shipping.state import START, AnalystState
-from sidecar.suspects import Suspects
+from sidecar.suspects import HOPELESS, Suspects
 from tests.support.analyst_child import POINTS
-from tests.support.journaled import BOOT, START_US, CountingMonitor, analysis, exchange, fill
+from tests.support.journaled import BOOT, EPOCH, START_US, CountingMonitor, analysis, exchange, fill
 from tests.support.stored import sequence_numbers, stored_rows
 
 COUNT = 3_000
@@ -244,6 +246,68 @@ def test_finish_gives_up_on_a_store_that_refuses_and_the_next_life_ships(bench: 
     bench.state.close()
     assert bench.analyst().finish(bench.clock.monotonic_ns() + SECOND)
     assert sequence_numbers(bench.store) == list(range(1, 11))
+
+
+def test_what_goes_on_killing_the_analyst_is_stored_without_its_bodies(bench: Bench) -> None:
+    body = b'{"n": 2, "text": "' + b"x" * 300_000 + b'"}'
+    made = [exchange(1), exchange(2, body), exchange(3)]
+    fill(bench.journal, made)
+    (segment,) = [
+        segment
+        for segment in JournalReader(bench.journal, BOOT).read(START, 1 << 30)
+        if isinstance(segment, Segment) and any(isinstance(entry, Exchange) for entry in segment.entries)
+    ]
+    at = [isinstance(entry, Exchange) and entry.seq == 2 for entry in segment.entries].index(True)
+    for _ in range(HOPELESS):
+        dying = Suspects(bench.journal / "analyst-marker.bin")
+        dying.decoding(segment.position.segment, at)
+        dying.close()
+    bench.run(bench.analyst())
+    rows = {row["seq"]: row for row in stored_rows(bench.store) if row["kind"] == "exchange"}
+    assert sorted(rows) == [1, 2, 3]
+    assert [seq for seq, row in rows.items() if row["decode_error"]] == [2]
+    assert rows[2]["request_body"] == body[:KEPT_BYTES]
+    assert rows[2]["request_body_length"] == len(body)
+    assert rows[2]["request_body_sha256"] == hashlib.sha256(body).digest()
+
+
+def test_after_deaths_at_encoding_large_bodies_are_not_kept(bench: Bench) -> None:
+    fill(bench.journal, [exchange(1), exchange(2, b'{"n": 2, "text": "' + b"x" * LARGE_BYTES + b'"}')])
+    for _ in range(HOPELESS):
+        dying = Suspects(bench.journal / "analyst-marker.bin")
+        dying.encoding()
+        dying.close()
+    bench.run(bench.analyst())
+    rows = {row["seq"]: row for row in stored_rows(bench.store) if row["kind"] == "exchange"}
+    assert {seq: len(row["request_body"]) for seq, row in rows.items()} == {1: 19, 2: KEPT_BYTES}
+
+
+def test_statistics_of_another_version_begin_anew_and_keep_nothing_from_being_shipped(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    fill(bench.journal, map(exchange, range(1, 11)))
+    bench.analyst()
+    assert bench.state is not None
+    bench.state.commit(bench.state.load(), {("default", EPOCH.digest): b"of another version"}, [])
+    bench.state.close()
+    bench.run(bench.analyst())
+    assert sequence_numbers(bench.store) == list(range(1, 11))
+    assert bench.monitor().count == 10
+    assert "begin anew" in caplog.text
+
+
+def test_finish_does_not_take_a_wait_for_the_journals_end(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(bench.journal, map(exchange, range(1, 11)))
+    analyst = bench.analyst()
+    assert bench.state is not None
+
+    def full(*_: object) -> None:
+        raise JournalFull("no space")
+
+    monkeypatch.setattr(bench.state, "commit", full)
+    assert not analyst.finish(bench.clock.monotonic_ns() + SECOND)
 
 
 def test_gaps_deliveries_and_events_become_rows(bench: Bench) -> None:

@@ -202,6 +202,8 @@ def test_mistakes_in_routes_are_named(tmp_path: Path, edit: tuple[str, str], wor
         ("commit_interval", "0", "is below the least, 1ms"),
         ("commit_interval", "11s", "is above the most, 10s"),
         ("body_limit", "8 apples", "is no size"),
+        ("body_limit", "9" * 400 + ".0", "is no size"),
+        ("decoder", "guess", "is not one of auto, open_inference"),
         ("max_connections", "0", "is below the least, 1"),
         ("max_connections", "many", "is no whole number"),
     ],
@@ -306,6 +308,7 @@ def test_port_0_collides_with_nothing() -> None:
         ({"body_limit": "128MiB", "capture_memory": "1GiB"}, "volume_bytes"),
         ({"volume_bytes": "4GiB"}, "journal_max_bytes"),
         ({"capture_memory": "4MiB"}, "capture_memory"),
+        ({"analyst_memory": "128MiB"}, "analyst_memory"),
     ],
 )
 def test_sizes_that_do_not_fit_together_are_refused(flags: dict[str, str], key: str) -> None:

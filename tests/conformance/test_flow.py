@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
+from typing import Any
 
 import pytest
 
@@ -144,7 +146,7 @@ async def test_a_slow_upstream_pauses_the_client(closed: bool) -> None:
     """From the first byte on: what came before the upstream connection stood counts too."""
     total = 24 << 20
     upstream = Upstream()
-    upstream.socket.setsockopt(1, 8, 8192)  # SOL_SOCKET, SO_RCVBUF: accepted sockets inherit it
+    upstream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)  # accepted sockets inherit it
     async with recorder(upstream, closed=closed, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
         client = await rig.connect()
         head = b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % total
@@ -166,23 +168,40 @@ async def test_a_slow_upstream_pauses_the_client(closed: bool) -> None:
         assert (only.request_cut.length, only.request_cut.sha256) == (total, poured(total))
 
 
+class SlowToConnect:
+    """The loop, but connections to the upstream wait for a word."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.go = asyncio.Event()
+
+    async def create_connection(self, *arguments: Any, **options: Any) -> Any:
+        await self.go.wait()
+        return await self.loop.create_connection(*arguments, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loop, name)
+
+
 async def test_a_flood_before_the_upstream_connection_stands_stays_bounded() -> None:
-    """The upstream takes the connection but reads nothing; all of the flood's start came before it stood."""
+    """More than the sockets take; the upstream reads nothing, before its connection stands and after."""
+    mark = 12 << 20
     upstream = Upstream()
-    upstream.socket.setsockopt(1, 8, 8192)  # SOL_SOCKET, SO_RCVBUF
-    async with recorder(upstream, high_water=HIGH_WATER, body_limit=1 << 20) as rig:
+    upstream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    async with recorder(upstream, high_water=mark, body_limit=1 << 20) as rig:
+        slow = SlowToConnect(rig.settings.loop)
+        rig.settings.loop = slow  # type: ignore[assignment]
         client = await rig.connect()
-        # Already in the recorder's socket when it first reads.
-        client.socket.setblocking(False)
-        sent = client.socket.send(b"POST / HTTP/1.1\r\nContent-Length: 50000000\r\n\r\n" + BLOCK)
-        assert sent > HIGH_WATER
-        pouring = asyncio.create_task(pour(client, 16 << 20))
-        await until(lambda: rig.clients and rig.clients[0]._upstream is not None)
+        await client.send(b"POST / HTTP/1.1\r\nContent-Length: 90000000\r\n\r\n")
+        pouring = asyncio.create_task(pour(client, 64 << 20))
+        await until(lambda: buffered(rig) > mark)
+        slow.go.set()
+        await until(lambda: rig.clients[0]._upstream)
         largest = 0
-        for _ in range(2000):
+        for _ in range(1000):
             await asyncio.sleep(0)
             largest = max(largest, buffered(rig))
-        assert largest <= HIGH_WATER + 2 * READ_BYTES
+        assert mark < largest <= mark + 2 * READ_BYTES
         assert not pouring.done()
         pouring.cancel()
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from sidecar.decode.registry import Decoding
+from sidecar.decode.registry import NAMES, Decoding
 from sidecar.errors import ConfigError, DecodeError
 from sidecar.records import Message
+from sidecar.settings_table import BY_KEY
 from tests.decode.messages import LIMIT, observe, request, response
 
 TENSOR = {"name": "x", "shape": [1], "datatype": "FP32", "data": [1]}
@@ -66,3 +67,7 @@ def test_endless_different_paths_are_not_remembered() -> None:
     for number in range(3000):
         decoding.observe(f"/p?{number}", request(b'{"x":1}'), response(b"1"))
     assert decoding._route.cache_info().currsize <= 1024
+
+
+def test_the_setting_knows_every_decoder() -> None:
+    assert BY_KEY["decoder"].metavar.split("|") == list(NAMES)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import errno
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
@@ -138,6 +139,17 @@ async def test_an_io_error_closes_the_volume_and_the_next_takes_the_segment(tmp_
         assert rig.counters.get(Global.VOLUME_CLOSED) == 1
         assert rig.counters.get(Global.COMMIT_FAILURES) == 1
     assert accounted(read_all(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("error", "reason"), [(errno.EDQUOT, "disk_full"), (errno.EACCES, "io_error")])
+async def test_a_volume_that_cannot_even_be_begun_is_named(tmp_path: Path, error: int, reason: str) -> None:
+    def refuse(folder: Path, number: int, map_bytes: int, metasync: bool) -> Volume:
+        raise WriteFailed(os.strerror(error), space=error == errno.EDQUOT)
+
+    async with Rig(tmp_path, open_volume=refuse) as rig:
+        rig.append(exchange())
+        await rig.until(lambda: not rig.writer.accepting)
+        assert rig.writer.reason == reason
 
 
 async def test_an_io_error_that_lasts_is_named_and_nothing_is_lost_that_fits_in_memory(

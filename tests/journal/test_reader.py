@@ -38,6 +38,14 @@ async def test_reading_resumes_at_any_position_and_gives_the_rest(tmp_path: Path
     reader.close()
 
 
+async def test_the_counters_may_lie_elsewhere(tmp_path: Path) -> None:
+    await fill(tmp_path, 1, boot=BOOT)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    moved = (tmp_path / f"counters-{BOOT}.bin").rename(elsewhere / f"counters-{BOOT}.bin")
+    assert len(JournalReader(tmp_path, BOOT, moved).read(Position(0, 0), 1 << 30)) == len(read_all(tmp_path))
+
+
 async def test_only_closed_volumes_wholly_behind_the_position_are_released(tmp_path: Path) -> None:
     async with Rig(tmp_path) as rig:
         for _ in range(7):
