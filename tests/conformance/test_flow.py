@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -169,15 +170,19 @@ async def test_a_slow_upstream_pauses_the_client(closed: bool) -> None:
 
 
 class SlowToConnect:
-    """The loop, but connections to the upstream wait for a word."""
+    """The loop, but connections to the upstream wait for a word, and their sockets take little."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.go = asyncio.Event()
 
-    async def create_connection(self, *arguments: Any, **options: Any) -> Any:
+    async def create_connection(self, factory: Callable[[], asyncio.Protocol], host: str, port: int) -> Any:
         await self.go.wait()
-        return await self.loop.create_connection(*arguments, **options)
+        sock = socket.socket()
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        await self.loop.sock_connect(sock, (host, port))
+        return await self.loop.create_connection(factory, sock=sock)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loop, name)
@@ -185,7 +190,7 @@ class SlowToConnect:
 
 async def test_a_flood_before_the_upstream_connection_stands_stays_bounded() -> None:
     """More than the sockets take; the upstream reads nothing, before its connection stands and after."""
-    mark = 12 << 20
+    mark = 1_000_000
     upstream = Upstream()
     upstream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
     async with recorder(upstream, high_water=mark, body_limit=1 << 20) as rig:
@@ -193,7 +198,7 @@ async def test_a_flood_before_the_upstream_connection_stands_stays_bounded() -> 
         rig.settings.loop = slow  # type: ignore[assignment]
         client = await rig.connect()
         await client.send(b"POST / HTTP/1.1\r\nContent-Length: 90000000\r\n\r\n")
-        pouring = asyncio.create_task(pour(client, 64 << 20))
+        pouring = asyncio.create_task(pour(client, 24 << 20))
         await until(lambda: buffered(rig) > mark)
         slow.go.set()
         await until(lambda: rig.clients[0]._upstream)
