@@ -18,6 +18,7 @@ from sidecar.journal.volume import open_here, reserve_reader_table
 from sidecar.records import Entry, Position
 
 _LAST_INDEX = (1 << INDEX_BITS) - 1
+_PASSING = (lmdb.MemoryError, lmdb.ReadersFullError)
 _DAMAGE = (VolumeCorrupt, lmdb.Error, lmdb_verify.VerifyError)
 
 
@@ -168,6 +169,8 @@ class JournalReader:
                 results.append(_decoded(position, raw))
             if final and complete:
                 self._sound.add(number)
+        except _PASSING as error:
+            raise JournalError(f"journal volume {number}: {error}: it is tried again") from error
         except _DAMAGE as error:
             results.append(Corrupt(end, f"{volume_path(self._folder, number).name}: {error}"))
             self._close_env()
@@ -219,9 +222,10 @@ class JournalReader:
             self._env = lmdb.open(str(path), subdir=False, readonly=True, map_size=0, max_dbs=0)
         except FileNotFoundError:
             return None
-        except lmdb.Error:
+        except lmdb.Error as error:
             if number <= self._closed():
-                raise
+                # Found sound just before: it is this process that lacks something, not the file.
+                raise JournalError(f"journal volume {path}: {error}: it is tried again") from error
             return None  # being made just now
         except OSError as error:
             raise JournalError(f"journal volume {path}: {error.strerror}") from error

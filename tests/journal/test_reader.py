@@ -6,8 +6,10 @@ import shutil
 import sys
 from pathlib import Path
 
+import lmdb
 import pytest
 
+from sidecar.errors import JournalError
 from sidecar.journal import Corrupt, JournalReader, Segment
 from sidecar.journal.folder import volume_path, volumes
 from sidecar.records import Position
@@ -40,10 +42,27 @@ async def test_reading_resumes_at_any_position_and_gives_the_rest(tmp_path: Path
 
 async def test_the_counters_may_lie_elsewhere(tmp_path: Path) -> None:
     await fill(tmp_path, 1, boot=BOOT)
+    whole = len(read_all(tmp_path))
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     moved = (tmp_path / f"counters-{BOOT}.bin").rename(elsewhere / f"counters-{BOOT}.bin")
-    assert len(JournalReader(tmp_path, BOOT, moved).read(Position(0, 0), 1 << 30)) == len(read_all(tmp_path))
+    reader = JournalReader(tmp_path, BOOT, moved)
+    assert len(reader.read(Position(0, 0), 1 << 30)) == whole
+    reader.close()
+
+
+async def test_a_sound_volume_that_cannot_be_opened_now_is_not_given_up(tmp_path: Path) -> None:
+    await fill(tmp_path, 1)
+    whole = len(read_all(tmp_path))
+    (number,) = volumes(tmp_path)
+    # LMDB refuses a second opening in one process: a failure that says nothing about the file.
+    other = lmdb.open(str(volume_path(tmp_path, number)), subdir=False, readonly=True)
+    reader = JournalReader(tmp_path, None)
+    with pytest.raises(JournalError, match="tried again"):
+        reader.read(Position(0, 0), 1 << 30)
+    other.close()
+    assert len(reader.read(Position(0, 0), 1 << 30)) == whole
+    reader.close()
 
 
 async def test_only_closed_volumes_wholly_behind_the_position_are_released(tmp_path: Path) -> None:
