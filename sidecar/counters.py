@@ -19,6 +19,7 @@ Each slot has one writer (named beside it), so no lock is needed.
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import re
@@ -178,6 +179,11 @@ class Counters:
                 os.posix_fallocate(descriptor, 0, FILE_BYTES)
                 os.pwrite(descriptor, header, 0)
                 os.fsync(descriptor)
+            except OSError:
+                # Half a file would be taken for a damaged one by the next start.
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                raise
             finally:
                 os.close(descriptor)
         except OSError as error:

@@ -206,7 +206,7 @@ class Supervisor:
             if self.phase is Phase.RUNNING:
                 self._drain(signal.Signals(number).name)
             self._interrupts += number == signal.SIGINT
-            if self._interrupts >= 2:
+            if self._interrupts >= 2 and self.phase is not Phase.DONE:
                 self._deadline_s = time.monotonic()
 
     def _timeout_s(self) -> float | None:
@@ -285,7 +285,8 @@ class Supervisor:
             log.error("analyst is down: what is not shipped stays in the journal for the next boot")
             self._finish()
         else:
-            self._deadline_s = time.monotonic() + self._ship_s + STOP_MARGIN_S
+            wait_s = 0.0 if self._interrupts >= 2 else self._ship_s + STOP_MARGIN_S
+            self._deadline_s = time.monotonic() + wait_s
             self._analyst.signal(signal.SIGTERM)
 
     def _finish(self) -> None:

@@ -178,7 +178,7 @@ def test_a_child_that_does_not_end_in_time_is_killed_and_the_exit_code_says_so(
 
 
 def test_a_second_interrupt_ends_the_waiting(supervise: Callable[..., Running]) -> None:
-    sidecar = supervise(recorder="stubborn", grace="1h").ready()
+    sidecar = supervise(recorder="stubborn", analyst="stubborn", grace="1h", ship_timeout="1h").ready()
     sidecar.process.send_signal(signal.SIGINT)
     until(lambda: "term" in sidecar.log("recorder"), "the recorder's SIGTERM")
     code, _ = sidecar.finish(signal.SIGINT)
@@ -278,8 +278,7 @@ def test_ctl_works_below_a_path_that_is_too_long_for_a_socket(
     supervise: Callable[..., Running], tmp_path: Path
 ) -> None:
     journal = tmp_path / ("deep-" * 20) / ("er-" * 30)
-    sidecar = supervise(journal=str(journal))
-    until(lambda: (journal / "control.sock").exists(), "the control socket")
+    sidecar = supervise(journal=str(journal)).ready()
     assert ask(journal, {"do": "status"})["processes"]["supervisor"] == sidecar.process.pid
 
 

@@ -68,6 +68,8 @@ class JournalReader:
         self._env: lmdb.Environment | None = None
         self._env_number = 0
         self._borrowed = False
+        self._env_closed = False
+        """Whether the volume took no more writes when it was opened."""
         self._position = Position(0, 0)
         self._oriented = False
         self._seen: dict[tuple[str, str], int] = {}
@@ -203,11 +205,14 @@ class JournalReader:
 
     def _open(self, number: int) -> lmdb.Environment | None:
         """The volume's environment; None when gone or empty. Raises what _DAMAGE lists, JournalError."""
-        if self._env is not None and self._env_number == number:
+        closed = number <= self._closed()
+        followed = self._env is not None and self._env_number == number
+        if self._env is not None and followed and self._env_closed == closed:
             if not self._borrowed or open_here.get(self._env_path()) is self._env:
                 return self._env
             self._env = None
         self._close_env()
+        self._env_closed = closed
         path = volume_path(self._folder, number)
         shared = open_here.get(path.resolve())
         if shared is not None:
@@ -216,10 +221,14 @@ class JournalReader:
         try:
             if path.stat().st_size == 0:
                 return None
-            if number <= self._closed():
+            if closed and not followed:
                 _verify(path)
             reserve_reader_table(path)
-            self._env = lmdb.open(str(path), subdir=False, readonly=True, map_size=0, max_dbs=0)
+            # A writer that was killed between its last meta page and the reader table's transaction
+            # number leaves a commit that only readers without that table see.
+            self._env = lmdb.open(
+                str(path), subdir=False, readonly=True, map_size=0, max_dbs=0, lock=not closed
+            )
         except FileNotFoundError:
             return None
         except lmdb.Error as error:

@@ -35,7 +35,7 @@ def test_nothing_is_lost_or_doubled(
         struck = 0
         with Load(running.port, connections=4) as load:
             while struck < count:
-                time.sleep(chance.random() * 1.0)
+                time.sleep(chance.uniform(0.1, 2.0))
                 struck += bool(running.kill(Global.ANALYST_PID))
             load.more(200)
         until(lambda: running.pid(Global.ANALYST_PID), "the analyst to be started again")

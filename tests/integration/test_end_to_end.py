@@ -96,7 +96,10 @@ def check_commands(running: Sidecar, sent: int, digest: str) -> None:
     store = str(running.store)
     lines = command("find", "--store", store, "--limit", str(sent + 10), "--json").splitlines()
     records: list[dict[str, Any]] = [json.loads(line) for line in lines]
-    assert [record["seq"] for record in records] == list(range(sent, 0, -1))
+    # Newest first goes by the time of the request; numbers by the time of the end.
+    began = [record["t_request_us"] for record in records]
+    assert began == sorted(began, reverse=True)
+    assert {record["seq"] for record in records} == set(range(1, sent + 1))
     first = records[0]
     assert (first["model"], first["image_digest"]) == ("mortgage", digest)
     assert (first["method"], first["path"], first["status"]) == ("POST", "/predict", 200)

@@ -99,14 +99,28 @@ def messages(draw: st.DrawFn, lines: list[bytes], odd: list[bytes]) -> bytes:
     return end.join([line, *headers, b"", b""]) + payload + (draw(st.sampled_from(TAILS)) if wild else b"")
 
 
+def again(draw: st.DrawFn, message: bytes) -> bytes:
+    """The same head once more; the rest the same, altered, longer or shorter."""
+    head, end, body = message.partition(b"\r\n\r\n")
+    other = draw(st.sampled_from([body, body[::-1], body[:-1] + b"\n", body + b"x", body[:-1], body + b"\n"]))
+    return head + end + other
+
+
 @st.composite
 def conversations(draw: st.DrawFn) -> list[Step]:
     steps: list[Step] = []
+    asked: list[bytes] = []
+    answered: list[bytes] = []
     for _ in range(draw(st.integers(1, 5))):
+        repeats = bool(asked and answered) and draw(st.booleans())
         for _ in range(draw(st.sampled_from([1, 1, 1, 2]))):
-            steps.append(("asks", draw(messages(START_LINES, ODD_LINES))))
+            asked.append(again(draw, asked[-1]) if repeats else draw(messages(START_LINES, ODD_LINES)))
+            steps.append(("asks", asked[-1]))
         for _ in range(draw(st.sampled_from([1, 1, 1, 0, 2]))):
-            steps.append(("answers", draw(messages(STATUS_LINES, ODD_STATUS_LINES))))
+            answered.append(
+                again(draw, answered[-1]) if repeats else draw(messages(STATUS_LINES, ODD_STATUS_LINES))
+            )
+            steps.append(("answers", answered[-1]))
     if draw(st.booleans()):
         steps.append(("answers_eof", b""))
     return steps
