@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -278,8 +279,14 @@ def test_ctl_works_below_a_path_that_is_too_long_for_a_socket(
     supervise: Callable[..., Running], tmp_path: Path
 ) -> None:
     journal = tmp_path / ("deep-" * 20) / ("er-" * 30)
-    sidecar = supervise(journal=str(journal)).ready()
-    assert ask(journal, {"do": "status"})["processes"]["supervisor"] == sidecar.process.pid
+    sidecar = supervise(journal=str(journal))
+
+    def answers() -> bool:
+        with contextlib.suppress(SidecarError):  # the socket is bound a moment before it listens
+            return bool(ask(journal, {"do": "status"})["processes"]["supervisor"] == sidecar.process.pid)
+        return False
+
+    until(answers, "the control socket")
 
 
 def test_ctl_says_when_nothing_runs(tmp_path: Path) -> None:
