@@ -193,7 +193,6 @@ class JournalWriter:
             response: bytes,
         ) -> None:
             nonlocal exchanges, asked, answered
-            nonlocal exchanges, asked, answered
             route = self._routes[name]
             request_bytes = len(request)
             response_bytes = len(response)
