@@ -11,7 +11,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 WORKERS ?= 2
 # Programs that some tests need, as command:Debian-package.
-TEST_TOOLS := strace:strace
+TEST_TOOLS := strace:strace faketime:faketime
 
 .PHONY: setup demo test test-tools bench clean
 

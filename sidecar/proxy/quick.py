@@ -122,12 +122,7 @@ class QuickObserver(ConnectionObserver):
         parser = self._request_parser
         if parser is None:
             parser = self._request_parser = httptools.HttpRequestParser(self)
-        self._phase = 0
-        try:
-            parser.feed_data(data)
-            whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            whole = False
+        whole = self._feeds_one(parser, data)
         if whole:
             self._known_request, self._request_size = _remembered(data)
         else:
@@ -176,18 +171,23 @@ class QuickObserver(ConnectionObserver):
         parser = self._response_parser
         if parser is None:
             parser = self._response_parser = httptools.HttpResponseParser(self)
-        self._phase = 0
-        try:
-            parser.feed_data(data)
-            whole = self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
-            whole = False
+        whole = self._feeds_one(parser, data)
         if whole:
             self._known_response, self._response_size = _remembered(data)
         else:
             self._response_parser = None
             self._response_misses += 1
         return whole
+
+    def _feeds_one(
+        self, parser: httptools.HttpRequestParser | httptools.HttpResponseParser, data: bytes
+    ) -> bool:
+        self._phase = 0
+        try:
+            parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            return False
+        return self._phase == _ONE_WHOLE and (data[-1] != _LF or _exact(data))
 
     def _count_spliced(self, request_bytes: int, response_bytes: int) -> None:
         """An exchange that passed while recording was switched off."""
