@@ -102,11 +102,10 @@ class Sidecar:
         upstream_port: int,
         arguments: Sequence[str] = (),
         *,
-        wrapper: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         **settings: str,
     ) -> None:
-        """`settings` are keys as in YAML; `wrapper` is put before the command."""
+        """`settings` are keys as in YAML."""
         self.folder = folder
         self.journal = Path(settings.pop("journal", str(folder / "journal")))
         self.store = Path(settings.pop("store", str(folder / "records")))
@@ -127,7 +126,6 @@ class Sidecar:
             **settings,
         }
         self._arguments = list(arguments)
-        self._wrapper = list(wrapper)
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
         self._environment = {**inherited, "PYTHONPATH": str(ROOT), **(environment or {})}
         self._log = folder / "sidecar.log"
@@ -144,7 +142,7 @@ class Sidecar:
             if value
             for text in (f"--{key.replace('_', '-')}", value)
         ]
-        return [*self._wrapper, *SIDECAR, "run", *flags, *self._arguments]
+        return [*SIDECAR, "run", *flags, *self._arguments]
 
     def refuses(self) -> tuple[int, list[str]]:
         """Exit code and lines on stderr of a start that must not succeed."""
