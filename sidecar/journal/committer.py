@@ -253,9 +253,6 @@ class Committer:
         return routes
 
     def _finish(self, group: list[Sealed], durable: bool) -> None:
-        for path in self._dead:
-            path.unlink(missing_ok=True)
-        self._dead.clear()
         for sealed in group:
             # A traceback elsewhere may still pin the buffer; then the packer is simply not used again.
             if len(self.packers) < KEPT_PACKERS:
@@ -265,6 +262,8 @@ class Committer:
             sealed.splices = []
         if group:
             self._on_done(group, durable)
+        # Last, since a file that cannot be removed must not keep anybody waiting; it is tried again.
+        self._dead = [path for path in self._dead if not _removed(path)]
 
     def _count_commit(self, wall_us: int, duration_us: int) -> None:
         counters = self._counters
@@ -367,3 +366,11 @@ def _name(error: Exception) -> str:
     if (isinstance(error, WriteFailed) and error.space) or getattr(error, "errno", None) in SPACE:
         return "disk_full"
     return "io_error" if isinstance(error, (OSError, WriteFailed)) else "error"
+
+
+def _removed(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

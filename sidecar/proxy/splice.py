@@ -9,86 +9,24 @@ record, and with policy `closed` a request waits for the observer's verdict.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-import socket
-import struct
 from collections.abc import Callable
 from typing import Final, cast
 
 from sidecar.counters import Global, Route
 from sidecar.proxy.answers import answer
-from sidecar.proxy.hold import JournalPort, ResponseHold
-from sidecar.proxy.observer import ConnectionObserver, RouteContext
+from sidecar.proxy.hold import ResponseHold
+from sidecar.proxy.observer import ConnectionObserver
+from sidecar.proxy.splice_settings import SpliceSettings
+from sidecar.proxy.upstream import Upstream, reset
 from sidecar.records import Exchange, Outcome
+
+__all__ = ["Client", "SpliceSettings"]
 
 LINGER_S: Final = 1.0
 """How long a connection that the recorder answered itself may go on sending."""
-RESET_WAIT_S: Final = 5.0
-"""How long buffered bytes may take to leave before a reset is passed on."""
-_RESET = struct.pack("ii", 1, 0)
 
 log = logging.getLogger("sidecar.proxy")
-
-
-class SpliceSettings:
-    """What the connections of one route share on the wire's side."""
-
-    __slots__ = (
-        "closed",
-        "connect_first",
-        "connect_timeout_s",
-        "context",
-        "held",
-        "high_water",
-        "hold_limit_s",
-        "journal",
-        "loop",
-        "make_observer",
-        "max_connections",
-        "open_connections",
-        "upstream",
-        "upstream_host",
-        "upstream_port",
-    )
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        context: RouteContext,
-        journal: JournalPort,
-        make_observer: Callable[[int, str, Callable[[Exchange], object]], ConnectionObserver],
-        upstream_host: str,
-        upstream_port: int,
-        *,
-        closed: bool = False,
-        held: bool = False,
-        connect_first: bool = False,
-        hold_limit_s: float = 0.2,
-        high_water: int = 256 * 1024,
-        connect_timeout_s: float = 10.0,
-        max_connections: int = 10_000,
-        open_connections: set[Client] | None = None,
-    ) -> None:
-        """`closed`: policy closed; `held`: durability before_response; `connect_first`: connect
-        upstream on accept, not on the first byte; `open_connections`: shared by all routes and
-        bounded by `max_connections`."""
-        self.loop = loop
-        self.context = context
-        self.journal = journal
-        self.make_observer = make_observer
-        self.upstream_host = upstream_host
-        self.upstream_port = upstream_port
-        shown = f"[{upstream_host}]" if ":" in upstream_host else upstream_host
-        self.upstream = f"http://{shown}:{upstream_port}"
-        self.closed = closed
-        self.held = held
-        self.connect_first = connect_first
-        self.hold_limit_s = hold_limit_s
-        self.high_water = high_water
-        self.connect_timeout_s = connect_timeout_s
-        self.max_connections = max_connections
-        self.open_connections: set[Client] = set() if open_connections is None else open_connections
 
 
 class _Blind:
@@ -522,88 +460,3 @@ class Client(asyncio.Protocol):
             broken.fail(f"observer failed: {type(error).__name__}")
         except Exception:
             settings.journal.shed(settings.context.route, "observer_failed", settings.context.clock.wall_us())
-
-
-class Upstream(asyncio.Protocol):
-    """The model server's side of one pair."""
-
-    __slots__ = ("_client", "_reading", "_settings", "eof", "full", "lost", "transport")
-
-    transport: asyncio.Transport
-
-    def __init__(self, client: Client, settings: SpliceSettings) -> None:
-        self._client = client
-        self._settings = settings
-        self._reading = True
-        self.eof = False
-        self.full = False
-        """More than the high-water mark waits to be sent."""
-        self.lost = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses
-        self.transport.set_write_buffer_limits(high=self._settings.high_water)
-        self._client.connected(self)
-
-    def data_received(self, data: bytes) -> None:
-        client = self._client
-        if self._settings.held:
-            client.response(data)
-            return
-        try:
-            client.transport.write(data)
-            client.observer.response_data(data)
-        except Exception as error:
-            client.trouble(error)
-
-    def eof_received(self) -> bool:
-        if not self.eof:  # uvloop reports it again whenever reading is resumed
-            self.eof = True
-            self._client.response_eof()
-        return True
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self._client.upstream_lost(self, error)
-
-    def pause_writing(self) -> None:
-        self.full = True
-        if not self._client.gone:
-            self._client.transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        self.full = False
-        if not self._client.gone:
-            self._client.transport.resume_reading()
-
-    def read(self, wanted: bool) -> None:
-        """Read on, or pause; repeated calls are harmless."""
-        if wanted != self._reading:
-            self._reading = wanted
-            if wanted:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
-
-    def send_eof(self) -> None:
-        """Pass the client's FIN on."""
-        if not self.lost and not self.transport.is_closing():
-            self.transport.write_eof()
-
-    def reset(self) -> None:
-        """Break the connection as a client that is gone would."""
-        if not self.lost:
-            reset(self._settings.loop, self.transport)
-
-
-def reset(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, waited_s: float = 0.0) -> None:
-    """Close with RST, so that a cut-off message cannot look like a whole one; buffered bytes leave first."""
-    if transport.get_write_buffer_size() and waited_s < RESET_WAIT_S and not transport.is_closing():
-        transport.pause_reading()
-        loop.call_later(0.01, reset, loop, transport, waited_s + 0.01)
-        return
-    raw = transport.get_extra_info("socket")
-    if raw is not None and not transport.is_closing():
-        with contextlib.suppress(OSError):
-            raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
