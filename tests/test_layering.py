@@ -101,9 +101,8 @@ def test_no_module_is_longer_than_one_concept() -> None:
 
 
 LONGEST: dict[str, int] = {
-    "sidecar/journal/committer.py": 650,
-    "sidecar/journal/writer.py": 650,
-    "sidecar/proxy/observer.py": 650,
-    "sidecar/proxy/splice.py": 650,
+    "sidecar/journal/writer.py": 490,
+    "sidecar/proxy/observer.py": 610,
+    "sidecar/proxy/splice.py": 470,
 }
 """Modules that may be longer than 400 lines, with their own limit. Keep it short."""
