@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
+import subprocess
+import sys
 import threading
 import wsgiref.simple_server
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -349,12 +352,43 @@ def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> 
     return [body]
 
 
-async def test_idle_connections_do_not_starve_a_single_threaded_server() -> None:
+@contextlib.contextmanager
+def wsgiref_server() -> Iterator[int]:
     server = wsgiref.simple_server.make_server("127.0.0.1", 0, application, handler_class=QuietHandler)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        async with recorder(server.server_port) as rig:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def gunicorn_sync_worker() -> Iterator[int]:
+    """The application of this module behind one sync worker, on a socket that gunicorn inherits."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listener:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "--workers", "1", "--worker-class", "sync"]
+            + ["--log-level", "error", "--no-control-socket", "--bind", f"fd://{listener.fileno()}"]
+            + ["tests.conformance.test_connections:application"],
+            cwd=Path(__file__).parents[2],
+            pass_fds=[listener.fileno()],
+        )
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.mark.parametrize("server", [wsgiref_server, gunicorn_sync_worker])
+async def test_idle_connections_do_not_starve_a_single_threaded_server(
+    server: Callable[[], contextlib.AbstractContextManager[int]],
+) -> None:
+    with server() as port:
+        async with recorder(port) as rig:
             idle = [await rig.connect() for _ in range(20)]
             await until(lambda: len(rig.clients) == len(idle))
             for _ in range(3):
@@ -363,10 +397,6 @@ async def test_idle_connections_do_not_starve_a_single_threaded_server() -> None
                 assert await client.ends() == "FIN"
                 assert client.received.endswith(b'\r\n\r\n{"a":1}')
             assert [each.outcome for each in await rig.recorded(3)] == [0, 0, 0]
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 async def test_each_client_has_an_upstream_connection_of_its_own() -> None:
