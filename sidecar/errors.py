@@ -9,7 +9,10 @@
     │   ├── JournalFull          a named overload: max_bytes, disk full, I/O error
     │   └── VolumeCorrupt        one volume cannot be trusted; it is moved aside
     ├── StoreError               the record store refused or could not be reached
-    │   └── RecordNotFound       no such record in this store
+    │   ├── RecordNotFound       no such record in this store
+    │   └── ObjectExists         another writer put an object of that name first
+    ├── LedgerError              a note, key, proof or receipt that is not what it should be
+    ├── PrivacyError             a key is missing or does not open what it should
     └── DecodeError              an exchange no decoder could read; counted, never fatal
 
 A message says what happened, to what, and what the reader can do.
@@ -62,6 +65,18 @@ class StoreError(SidecarError):
 
 class RecordNotFound(StoreError):
     """The store holds no record of that id."""
+
+
+class ObjectExists(StoreError):
+    """An object of that name is there already: whoever numbers objects reads again and takes the next."""
+
+
+class LedgerError(SidecarError):
+    """A note, key, proof or receipt cannot be read or does not verify."""
+
+
+class PrivacyError(SidecarError):
+    """Data cannot be protected or opened with the keys at hand."""
 
 
 class DecodeError(SidecarError):

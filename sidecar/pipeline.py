@@ -50,7 +50,7 @@ from sidecar.suspects import Suspects
 
 log = logging.getLogger("sidecar.pipeline")
 
-NICENESS = 10
+NICENESS = 19
 RETRY_S = 1.0
 STEP_CPU_S = 20.0
 """A step that computes for longer is stuck in a library that holds the interpreter (an allocator that

@@ -9,10 +9,13 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sidecar"
-STAGES = {"proxy", "journal", "identity", "decode", "statistics", "shipping", "archive", "console"}
-SHARED = {"records", "errors", "clock", "counters", "logs"}
+STAGES = {
+    "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
+    "audit", "console",
+}  # fmt: skip
+SHARED = {"records", "schema", "errors", "clock", "counters", "logs"}
 """What every stage may import; among each other they may import what stands before them in SHARED_ORDER."""
-SHARED_ORDER = ["errors", "records", "clock", "counters", "logs"]
+SHARED_ORDER = ["errors", "schema", "records", "clock", "counters", "logs"]
 
 GLUE = {
     "settings_values": {"errors"},
