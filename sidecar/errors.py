@@ -10,7 +10,8 @@
     │   └── VolumeCorrupt        one volume cannot be trusted; it is moved aside
     ├── StoreError               the record store refused or could not be reached
     │   ├── RecordNotFound       no such record in this store
-    │   └── ObjectExists         another writer put an object of that name first
+    │   ├── ObjectExists         another writer put an object of that name first
+    │   └── ObjectMissing        no object of that name
     ├── LedgerError              a note, key, proof or receipt that is not what it should be
     ├── PrivacyError             a key is missing or does not open what it should
     └── DecodeError              an exchange no decoder could read; counted, never fatal
@@ -69,6 +70,10 @@ class RecordNotFound(StoreError):
 
 class ObjectExists(StoreError):
     """An object of that name is there already: whoever numbers objects reads again and takes the next."""
+
+
+class ObjectMissing(StoreError):
+    """The store holds no object of that name."""
 
 
 class LedgerError(SidecarError):
