@@ -126,7 +126,7 @@ def status(as_json: bool, **flags: Any) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: every error leaves as one line on stderr and its exit code."""
     try:
-        cli.main(args=arguments, prog_name="sidecar", standalone_mode=False)
+        cli.main(args=arguments, prog_name="sidecar", standalone_mode=False, obj=os.environ)
     except SidecarError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

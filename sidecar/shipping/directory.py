@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 from pathlib import Path
 
 from sidecar.errors import StoreError
+from sidecar.shipping.files import NO_LINKS, make_folders, sync_folder, unfinished, write_synced
 from sidecar.shipping.sink import PutResult
-
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 
 
 class DirectorySink:
@@ -33,14 +30,14 @@ class DirectorySink:
         path = self._root / name
         try:
             self._require_root()
-            _make_folders(self._root, path.parent)
+            make_folders(self._root, path.parent)
             if _same_size(path, len(data)):
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
                 return PutResult.EXISTED
-            temporary = path.with_name(f".{path.name}.part")
-            _write_synced(temporary, data)
+            temporary = unfinished(path)
+            write_synced(temporary, data)
             result = _appear(temporary, path, len(data))
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(
@@ -74,7 +71,7 @@ def _appear(temporary: Path, path: Path, size: int) -> PutResult:
         temporary.replace(path)
         return PutResult.CREATED
     except OSError as error:
-        if error.errno not in _NO_LINKS:
+        if error.errno not in NO_LINKS:
             raise
         temporary.replace(path)
         return PutResult.CREATED
@@ -87,42 +84,3 @@ def _same_size(path: Path, size: int) -> bool:
         return path.stat().st_size == size
     except FileNotFoundError:
         return False
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o640)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    except OSError:
-        # A full disk: give back what the half file took, others may be waiting for it.
-        with contextlib.suppress(OSError):
-            path.unlink()
-        raise
-    finally:
-        os.close(descriptor)
-
-
-def _make_folders(root: Path, folder: Path) -> None:
-    """Make the folders below root; each new one's entry is synced in its parent."""
-    missing = []
-    while folder != root and not folder.is_dir():
-        missing.append(folder)
-        folder = folder.parent
-    for path in reversed(missing):
-        path.mkdir(exist_ok=True)
-        _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network file systems cannot sync a folder and need not.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)

@@ -10,6 +10,7 @@ import pytest
 
 from sidecar.errors import StoreError
 from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.files import unfinished
 from sidecar.shipping.sink import PutResult
 
 NAME = "records/model=m/digest=d/date=2026-11-23/a.parquet"
@@ -48,7 +49,7 @@ def test_a_file_cut_short_under_the_name_is_replaced(root: Path) -> None:
 def test_a_leftover_of_a_killed_put_does_no_harm(root: Path) -> None:
     sink = DirectorySink(root, create=True)
     (root / NAME).parent.mkdir(parents=True)
-    (root / NAME).with_name(".a.parquet.part").write_bytes(b"half of something longer")
+    unfinished(root / NAME).write_bytes(b"half of something longer")
     sink.put(NAME, b"data")
     assert names(root) == [NAME]
 
