@@ -19,7 +19,6 @@ from sidecar.errors import LedgerError
 from sidecar.schema import BLOB_COLUMNS, CANONICAL_VERSION, LOG_COLUMNS, ROW_COLUMNS
 
 SALT_BYTES: Final = 32
-HASH_BYTES: Final = 32
 
 Pairs = Mapping[str, str | None] | Sequence[Sequence[str | None]]
 """A map column as readers hand it over: a dict, or a list of (name, value)."""
