@@ -29,8 +29,9 @@ from sidecar.journal.limits import JournalLimits
 from sidecar.journal.writer import JournalWriter
 from sidecar.proxy.capture import CaptureBudget
 from sidecar.proxy.health import HealthServer
-from sidecar.proxy.observer import ConnectionObserver, RouteContext
+from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.quick import QuickObserver
+from sidecar.proxy.route_context import RouteContext
 from sidecar.proxy.splice import Client, SpliceSettings
 from sidecar.records import Event, Exchange
 

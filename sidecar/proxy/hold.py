@@ -8,7 +8,7 @@ from functools import partial
 from typing import Protocol
 
 from sidecar.counters import Route
-from sidecar.proxy.observer import RouteContext
+from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Delivery, Exchange, Outcome
 
 

@@ -19,7 +19,9 @@ import httptools
 from sidecar.counters import Global, Route
 from sidecar.proxy.chunked import MAX_LINE_BYTES
 from sidecar.proxy.framing import frame_request
-from sidecar.proxy.observer import _STASH, ConnectionObserver, RouteContext
+from sidecar.proxy.observer import ConnectionObserver
+from sidecar.proxy.open_exchanges import STASH
+from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Exchange, Outcome
 
 _REQUEST: Final = (b"POST /", b"GET /", b"PUT /")
@@ -217,7 +219,7 @@ class QuickObserver(ConnectionObserver):
         self._methods.append(method)
         if may_tunnel:
             self._tunnel = exchange
-            self._request_state = _STASH
+            self._request_state = STASH
 
     # The same questions, with a pending quick request in mind
 

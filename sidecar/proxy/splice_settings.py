@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from sidecar.proxy.hold import JournalPort
-from sidecar.proxy.observer import ConnectionObserver, RouteContext
+from sidecar.proxy.observer import ConnectionObserver
+from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Exchange
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.clock import ManualClock
 from sidecar.counters import Mode, Route
 from sidecar.proxy.capture import PREFIX_BYTES
-from sidecar.proxy.observer import STASH_BYTES
+from sidecar.proxy.unframed import STASH_BYTES
 from sidecar.records import NEVER, Outcome
 from tests.support.dialogues import (
     ALL,

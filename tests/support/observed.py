@@ -12,8 +12,9 @@ from typing import NamedTuple
 from sidecar.clock import Clock, ManualClock
 from sidecar.counters import Global, Mode, Route
 from sidecar.proxy.capture import CaptureBudget
-from sidecar.proxy.observer import ConnectionObserver, RouteContext
+from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.quick import QuickObserver
+from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Cut, Exchange, Outcome
 
 BASE = 64

@@ -1,0 +1,190 @@
+"""The exchanges that are open on one connection: begun, paired in order, ended, and what is kept of them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from sidecar.counters import Route
+from sidecar.proxy.capture import PREFIX_BYTES, BodyReader
+from sidecar.proxy.route_context import RouteContext
+from sidecar.records import NEVER, Exchange, Outcome
+
+START, HEAD, BODY, STASH, RAW = range(5)
+"""States of one direction: between messages, inside a head, inside a body, waiting
+for the verdict on an upgrade (requests only), and no longer framed."""
+
+
+class OpenExchanges:
+    """State that both directions of a connection share; knows nothing of the bytes' meaning."""
+
+    __slots__ = (
+        "_client",
+        "_connection",
+        "_context",
+        "_end",
+        "_methods",
+        "_now_ns",
+        "_raw",
+        "_request_body",
+        "_request_eof",
+        "_request_head",
+        "_request_state",
+        "_response_body",
+        "_response_head",
+        "_response_state",
+        "_sending",
+        "_stash",
+        "_tunnel",
+        "_waiting",
+    )
+
+    def __init__(
+        self,
+        context: RouteContext,
+        connection: int,
+        client: str,
+        end: Callable[[Exchange], object] | None = None,
+    ) -> None:
+        self._context = context
+        self._connection = connection
+        self._client = client
+        self._end = end or context.end
+        self._now_ns = context.clock.monotonic_ns
+        self._request_state = START
+        self._response_state = START
+        self._waiting: deque[Exchange] = deque()
+        """Exchanges whose response has not ended, in order."""
+        self._methods: deque[bytes] = deque()
+        """Their methods, as far as known: may be one shorter than `_waiting`."""
+        self._sending: Exchange | None = None
+        """The exchange whose request has not ended."""
+        self._raw: Exchange | None = None
+        """The exchange that takes all bytes that are no longer framed."""
+        self._tunnel: Exchange | None = None
+        """An exchange that may turn the connection into a tunnel."""
+        self._stash: list[bytes] = []
+        self._request_head = bytearray()
+        self._response_head = bytearray()
+        self._request_body: BodyReader | None = None
+        self._response_body: BodyReader | None = None
+        self._request_eof = False
+
+    # What the splice may ask
+
+    @property
+    def between_requests(self) -> bool:
+        """The next client byte begins a new request."""
+        return self._request_state == START
+
+    @property
+    def asked(self) -> bool:
+        """No request is half sent."""
+        return self._sending is None
+
+    @property
+    def idle(self) -> bool:
+        """Nothing is in flight."""
+        return not self._waiting and self._sending is None
+
+    @property
+    def unframed(self) -> bool:
+        """Opaque or upgraded: no further exchange will be seen on this connection."""
+        return self._raw is not None
+
+    @property
+    def answering(self) -> bool:
+        """Bytes of an unfinished response have been seen."""
+        return bool(self._waiting) and self._waiting[0].first_byte_ns != NEVER
+
+    def silent_since_ns(self) -> int | None:
+        """When the oldest fully sent request began to wait without one response byte; None if none does."""
+        if not self._waiting or self._raw is not None:
+            return None
+        first = self._waiting[0]
+        if first.first_byte_ns != NEVER or first.request_end_ns == NEVER:
+            return None
+        return first.start_ns + first.request_end_ns
+
+    # Ends
+
+    def closed(self, outcome: Outcome, reason: str) -> None:
+        """The connection is over; everything still open ends with `outcome`."""
+        last = self._sending
+        for exchange in list(self._waiting):
+            if exchange.outcome == Outcome.COMPLETE:
+                exchange.outcome = Outcome.OPAQUE if self._raw is not None else outcome
+                exchange.reason = "behind unframed traffic" if self._raw is not None else reason
+            self._abandon(exchange)
+        if last is not None and last.end_ns != NEVER and last is self._sending:
+            self._cut_request(last)
+            self._sending = None
+            self._finish(last)
+
+    def fail(self, reason: str) -> None:
+        """Observation itself failed: what is open ends as opaque, with that reason."""
+        for exchange in self._waiting:
+            exchange.outcome = Outcome.OPAQUE
+            exchange.reason = reason
+        self.closed(Outcome.OPAQUE, reason)
+
+    def answered_by_recorder(self, response: bytes, outcome: Outcome, reason: str) -> None:
+        """The recorder itself answered the oldest open exchange, and the connection ends with that."""
+        if self._waiting:
+            exchange = self._waiting[0]
+            exchange.first_byte_ns = self._now_ns() - exchange.start_ns
+            exchange.response_bytes += len(response)
+            exchange.outcome = outcome
+            exchange.reason = reason
+            self._keep(exchange, exchange.response, response)
+        self.closed(outcome, reason)
+
+    def _abandon(self, exchange: Exchange) -> None:
+        """End an exchange whose response did not end as framed."""
+        self._waiting.remove(exchange)
+        if self._methods:
+            self._methods.popleft()
+        if exchange is self._sending:
+            self._cut_request(exchange)
+            self._sending = None
+            # The rest of this request may still come; it belongs to no record.
+            if self._request_body is not None:
+                self._request_body.muted = True
+            elif self._request_state == HEAD:
+                self._request_state = RAW
+        if self._response_body is not None:
+            exchange.response_cut = self._response_body.finish()
+            self._response_body = None
+        exchange.end_ns = self._now_ns() - exchange.start_ns
+        self._finish(exchange)
+
+    def _cut_request(self, exchange: Exchange) -> None:
+        if self._request_body is not None:
+            exchange.request_cut = self._request_body.finish()
+
+    def _finish(self, exchange: Exchange) -> None:
+        context = self._context
+        slots = context.slots
+        base = context.base
+        slots[base + Route.REQUEST_BYTES] += exchange.request_bytes
+        slots[base + Route.RESPONSE_BYTES] += exchange.response_bytes
+        context.budget.held -= exchange.held_bytes
+        if not exchange.recorded:
+            slots[base + Route.SPLICED] += 1
+            context.shed(context.route, "splice_only", exchange.t_request_us)
+            return
+        if exchange.request_cut is not None or exchange.response_cut is not None:
+            slots[base + Route.CUT] += 1
+        self._end(exchange)
+
+    # What is kept
+
+    def _keep(self, exchange: Exchange, chunks: list[bytes], data: bytes) -> None:
+        if exchange.recorded:
+            chunks.append(data)
+            exchange.held_bytes += len(data)
+            self._context.budget.held += len(data)
+
+    def _keep_prefix(self, exchange: Exchange, chunks: list[bytes], before: int, piece: bytes) -> None:
+        if before < PREFIX_BYTES:
+            self._keep(exchange, chunks, piece[: PREFIX_BYTES - before])

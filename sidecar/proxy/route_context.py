@@ -1,0 +1,45 @@
+"""What the connections of one route share on the observer's side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sidecar.clock import Clock
+from sidecar.counters import Global, Mode
+from sidecar.proxy.capture import CaptureBudget
+from sidecar.records import Exchange
+
+
+class RouteContext:
+    """What the connections of one route share."""
+
+    __slots__ = ("answer_first", "base", "budget", "clock", "end", "epoch", "route", "shed", "slots")
+
+    def __init__(
+        self,
+        route: str,
+        clock: Clock,
+        slots: memoryview,
+        base: int,
+        budget: CaptureBudget,
+        end: Callable[[Exchange], object],
+        shed: Callable[[str, str, int], object],
+        answer_first: bool = False,
+    ) -> None:
+        """`slots`/`base`: the counters and the route's block in them. `end` takes each ended
+        exchange; `shed(route, reason, t_us)` one that must not be recorded. With `answer_first`
+        an exchange ends with its response even if the request goes on, as `before_response` needs."""
+        self.route = route
+        self.epoch = 0
+        self.clock = clock
+        self.slots = slots
+        self.base = base
+        self.budget = budget
+        self.end = end
+        self.shed = shed
+        self.answer_first = answer_first
+
+    @property
+    def recording(self) -> bool:
+        """False in splice-only mode: everything is forwarded and counted, nothing kept."""
+        return bool(self.slots[Global.MODE] == Mode.RECORD)
