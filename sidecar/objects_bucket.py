@@ -84,7 +84,7 @@ class BucketStore:
             raise self._failed(error, name) from error
 
     def _failed(self, error: Exception, name: str) -> StoreError:
-        from sidecar.shipping.bucket import reason
+        from sidecar.shipping.failures import reason
 
         if isinstance(error, StoreError):
             return error

@@ -180,3 +180,12 @@ def one_of(*choices: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def parse_store(text: str) -> str:
+    """A directory's path (also from `file:///PATH`), or the URL of a bucket or event receiver."""
+    # Imported here, where a store is read: the other users of this module need none of it.
+    from sidecar.shipping.location import Kind, locate
+
+    location = locate(text)
+    return location.path if location.kind is Kind.DIRECTORY else text

@@ -20,7 +20,7 @@ SHARED = {"records", "schema", "errors", "clock", "counters", "logs"}
 SHARED_ORDER = ["errors", "schema", "records", "clock", "counters", "logs"]
 
 GLUE = {
-    "settings_values": {"errors"},
+    "settings_values": {"errors", "shipping"},
     "settings_table": {"settings_values"},
     "settings_sources": {"errors", "settings_table"},
     "config": {"errors", "records", "settings_sources", "settings_table", "settings_values"},

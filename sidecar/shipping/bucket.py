@@ -1,4 +1,4 @@
-"""A bucket or container through obstore, and its errors in words that may be shown.
+"""A client for a bucket or container, made with obstore.
 
 obstore is imported when a bucket is first needed: a store in a directory must
 not pay for it.
@@ -6,13 +6,13 @@ not pay for it.
 
 from __future__ import annotations
 
-import re
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from sidecar.errors import StoreError
 from sidecar.shipping import credentials
+from sidecar.shipping.failures import reason
 from sidecar.shipping.location import Kind, Location
 from sidecar.shipping.options import StoreOptions
 
@@ -20,37 +20,6 @@ if TYPE_CHECKING:
     from obstore.store import AzureStore, ClientConfig, GCSStore, RetryConfig, S3Store
 
     Bucket: TypeAlias = S3Store | GCSStore | AzureStore
-
-_HTTP_STATUS = re.compile(r"status code: ([0-9]{3})")
-_CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>|\(code: ([A-Za-z]{1,60})\)")
-_SYSTEM = re.compile(r'message: "([A-Za-z ]{1,80})"')
-_METADATA = re.compile(r"169\.254\.16|metadata\.google|/latest/api/token|/metadata/identity")
-
-_REMEDIES = {
-    "AccessDenied": "grant it to put objects there, see docs/stores.md",
-    "AuthorizationFailure": "grant it to put objects there, see docs/stores.md",
-    "AuthorizationPermissionMismatch": "grant it to put objects there, see docs/stores.md",
-    "AuthenticationFailed": "check the account's key or token, and this machine's clock",
-    "InvalidAccessKeyId": "check the access key",
-    "SignatureDoesNotMatch": "check the secret key, and that no proxy rewrites requests",
-    "ExpiredToken": "renew the credentials",
-    "RequestTimeTooSkewed": "set this machine's clock",
-    "NoSuchBucket": "create the bucket or correct its name",
-    "ContainerNotFound": "create the container or correct its name",
-    "PermanentRedirect": "set the bucket's region",
-    "AuthorizationHeaderMalformed": "set the bucket's region",
-    "SlowDown": "it asks for fewer requests; larger batches help",
-}
-_STATUS_REMEDIES = {
-    "301": "set the bucket's region",
-    "401": "check the credentials",
-    "403": "check the credentials and what they may do, see docs/stores.md",
-    "404": "create the bucket or correct its name",
-    "407": "give the proxy's user name and password in its address",
-    "413": "make batches smaller",
-    "429": "it asks for fewer requests; larger batches help",
-    "507": "give the store more space",
-}
 
 
 def connect(location: Location, options: StoreOptions) -> Bucket:
@@ -145,45 +114,3 @@ def _retry(options: StoreOptions) -> RetryConfig:
             "base": 2,
         },
     }
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong and the remedy.
-
-    Built from the status, the store's error code and the system's words alone:
-    the whole text may hold signed URLs, keys and what the store echoes.
-    """
-    text = str(error)
-    if _METADATA.search(text):
-        return "no credentials: none in the environment, and the platform's metadata service gave none"
-    status = _HTTP_STATUS.search(text)
-    code = _CODE.search(text)
-    if status is not None:
-        name = (code[1] or code[2]) if code else ""
-        remedy = _REMEDIES.get(name) or _STATUS_REMEDIES.get(status[1], "")
-        said = f"it answered {status[1]}" + (f" {name}" if name else "")
-        return f"{said}: {remedy}" if remedy else said
-    if code is not None:
-        name = code[1] or code[2]
-        return f"it answered {name}" + (f": {_REMEDIES[name]}" if name in _REMEDIES else "")
-    return _transport(text)
-
-
-def _transport(text: str) -> str:
-    low = text.lower()
-    if "timedout" in low or "timed out" in low or "timeout" in low.partition("retry_timeout")[0]:
-        return "no answer in time: check the network, or give store_timeout more"
-    if "certificate" in low or "unknownissuer" in low:
-        return "its certificate is not trusted: give its authority with store_ca"
-    if "dns error" in low or "failed to lookup" in low:
-        return "its name cannot be resolved: check the address and the DNS"
-    if "account must be specified" in low:
-        return "no storage account: set AZURE_STORAGE_ACCOUNT_NAME or write abfs://CONTAINER@ACCOUNT.dfs.core.windows.net"
-    if "credential" in low:
-        return "its credentials cannot be read: see docs/stores.md for the variables and files"
-    if "incompletemessage" in low:
-        return "it closed the connection before it answered"
-    system = _SYSTEM.search(text)
-    if system is not None:
-        return system[1].lower()
-    return "the request could not be sent"

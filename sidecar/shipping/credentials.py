@@ -59,6 +59,11 @@ def find(kind: Kind, environment: Mapping[str, str]) -> Found:
 
 def require(found: Found, store: str, patience_s: float = PROBE_S) -> None:
     """Raises StoreError, within `patience_s`, when there can be no credentials."""
+    if found.provider is not None:
+        try:
+            found.provider()
+        except StoreError as error:
+            raise StoreError(f"store {store}: {error}") from error
     if found.metadata is None:
         return
     missing = f"store {store}: no credentials: set {_VARIABLES[found.kind]}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 _SCHEMES = {
     "s3": "s3",
@@ -18,6 +18,13 @@ _SCHEMES = {
     "https": "events",
     "file": "directory",
     "": "directory",
+}
+
+_BUCKET_HOSTS = {
+    ".amazonaws.com": "s3://BUCKET/FOLDER",
+    "storage.googleapis.com": "gs://BUCKET/FOLDER",
+    ".blob.core.windows.net": "az://CONTAINER/FOLDER",
+    ".dfs.core.windows.net": "abfs://CONTAINER@ACCOUNT.dfs.core.windows.net/FOLDER",
 }
 
 
@@ -56,27 +63,38 @@ def locate(text: str) -> Location:
     if known is None:
         raise ValueError(
             f"has the scheme {parts.scheme!r}: write a directory, s3://BUCKET/FOLDER, gs://BUCKET/FOLDER, "
-            "az://CONTAINER/FOLDER, or http(s)://… for CloudEvents"
+            "az://CONTAINER/FOLDER, or http(s)://HOST/PATH for CloudEvents"
         )
     kind = Kind(known)
     if kind is Kind.DIRECTORY:
         if parts.netloc not in ("", "localhost") or not parts.path:
             raise ValueError("names another machine: write file:///PATH or the path alone")
         return Location(kind, text, path=unquote(parts.path))
+    if parts.query or parts.fragment:
+        raise ValueError("has a query: addresses are shown, secrets come from the environment and files")
     if kind is Kind.EVENTS:
-        return Location(kind, text)
+        return _receiver(text, parts)
     bucket, at, host = parts.netloc.partition("@")
-    if at and parts.scheme.lower() not in ("abfs", "abfss"):
-        raise ValueError(
-            "carries a user name or key: credentials come from the environment, see docs/stores.md"
-        )
+    if at and (parts.scheme.lower() not in ("abfs", "abfss") or ":" in bucket):
+        raise ValueError("carries a user name or key: credentials come from the environment and files")
     if not bucket:
         raise ValueError("names no bucket: write the bucket after ://")
-    if parts.query or parts.fragment:
-        raise ValueError(
-            "has a query: write the bucket and folder only, credentials come from the environment"
-        )
     folder = unquote(parts.path).strip("/")
-    if any(part in ("", ".", "..") for part in folder.split("/")) and folder:
+    if folder and any(part in ("", ".", "..") for part in folder.split("/")):
         raise ValueError("has an empty part, . or .. in its folder")
     return Location(kind, text, bucket, folder, account=host.partition(".")[0])
+
+
+def _receiver(text: str, parts: SplitResult) -> Location:
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("carries a user name or password: addresses are shown, give a token in a file")
+    if not parts.hostname:
+        raise ValueError("names no host: write http://HOST:PORT/PATH")
+    try:
+        parts.port  # noqa: B018 - raises when it is no port
+    except ValueError:
+        raise ValueError("has no port from 0 to 65535 after its colon") from None
+    for ending, scheme in _BUCKET_HOSTS.items():
+        if parts.hostname.endswith(ending):
+            raise ValueError(f"is a bucket's web address: write {scheme}, or the address that takes events")
+    return Location(Kind.EVENTS, text)

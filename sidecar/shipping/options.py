@@ -24,5 +24,7 @@ class StoreOptions:
     """No further try begins later than this after the first."""
     event_mode: str = "structured"
     """CloudEvents content mode: `structured`, or `binary` as KServe's own logger sends."""
+    token_file: str | None = None
+    """File whose content goes as bearer token to an event receiver, read again for every batch."""
     environment: Mapping[str, str] | None = None
     """The process's variables, to say which credentials will be used; None leaves that to be found out."""
