@@ -109,6 +109,5 @@ def test_no_module_is_longer_than_one_concept() -> None:
 
 LONGEST: dict[str, int] = {
     "sidecar/journal/writer.py": 490,
-    "sidecar/proxy/splice.py": 470,
 }
 """Modules that may be longer than 400 lines, with their own limit. Keep it short."""

@@ -11,56 +11,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Final, cast
+from typing import cast
 
 from sidecar.counters import Global, Route
 from sidecar.proxy.answers import answer
+from sidecar.proxy.blind import Blind
+from sidecar.proxy.dial import Dial
+from sidecar.proxy.gate import Gate
 from sidecar.proxy.hold import ResponseHold
 from sidecar.proxy.observer import ConnectionObserver
+from sidecar.proxy.own_answer import OwnAnswer
 from sidecar.proxy.splice_settings import SpliceSettings
 from sidecar.proxy.upstream import Upstream, reset
 from sidecar.records import Exchange, Outcome
 
 __all__ = ["Client", "SpliceSettings"]
 
-LINGER_S: Final = 1.0
-"""How long a connection that the recorder answered itself may go on sending."""
-
 log = logging.getLogger("sidecar.proxy")
-
-
-class _Blind:
-    """Stands in for an observer that failed: sees nothing, ends nothing."""
-
-    idle = False
-    unframed = True
-    asked = True
-    between_requests = False
-    answering = True
-
-    def request_data(self, data: bytes) -> None: ...
-    def request_eof(self) -> None: ...
-    def response_data(self, data: bytes) -> None: ...
-    def response_eof(self) -> None: ...
-    def silent_since_ns(self) -> None: ...
-    def closed(self, outcome: Outcome, reason: str) -> None: ...
-    def answered_by_recorder(self, response: bytes, outcome: Outcome, reason: str) -> None: ...
-    def fail(self, reason: str) -> None: ...
 
 
 class Client(asyncio.Protocol):
     """The client's side; owns the pair."""
 
     __slots__ = (
-        "_answered",
-        "_connecting",
         "_cut_off",
-        "_early",
+        "_dial",
         "_eof",
         "_forward",
         "_full",
         "_gate",
         "_hold",
+        "_own",
         "_settings",
         "_upstream",
         "gone",
@@ -69,22 +50,21 @@ class Client(asyncio.Protocol):
     )
 
     transport: asyncio.Transport
-    observer: ConnectionObserver | _Blind
+    observer: ConnectionObserver | Blind
 
     def __init__(self, settings: SpliceSettings) -> None:
         self._settings = settings
         self._upstream: Upstream | None = None
-        self._connecting: asyncio.Task[None] | None = None
+        self._dial = Dial(self, settings)
         self._forward: Callable[[bytes], None] | None = None
         """The upstream transport's write, once chunks may go straight through."""
-        self._gate = settings.closed
-        self._early: list[bytes] = []
+        self._gate = Gate(self, settings) if settings.closed else None
         self._eof = False
         self._full = False
         self._cut_off = False
         """The upstream broke while bytes were held; the client is reset once these have left."""
-        self._answered: tuple[bytes, Outcome, str] | None = None
-        """What the recorder answered itself; bytes empty once it is in the record."""
+        self._own: OwnAnswer | None = None
+        """What the recorder answered itself."""
         self.gone = False
         self._hold = (
             ResponseHold(
@@ -122,7 +102,7 @@ class Client(asyncio.Protocol):
         )
         self.transport.set_write_buffer_limits(high=settings.high_water)
         if settings.connect_first:
-            self.connect()
+            self._dial.begin()
 
     def data_received(self, data: bytes) -> None:
         forward = self._forward
@@ -139,14 +119,14 @@ class Client(asyncio.Protocol):
         if self._eof:  # uvloop reports it again whenever reading is resumed
             return True
         self._eof = True
-        self._watched(self.observer.request_eof)
-        if self._answered is not None:
-            self._finish_answer()
+        self.watched(self.observer.request_eof)
+        if self._own is not None:
+            self._own.finish()
             return True
         upstream = self._upstream
         if upstream is None:
             # Nothing was ever sent: a probe. Otherwise the FIN follows the bytes once connected.
-            return self._connecting is not None
+            return self._dial.running
         upstream.send_eof()
         self._close_if_over()
         return True
@@ -158,8 +138,7 @@ class Client(asyncio.Protocol):
         settings = self._settings
         settings.open_connections.discard(self)
         settings.context.slots[Global.CONNECTIONS_OPEN] = len(settings.open_connections)
-        if self._connecting is not None:
-            self._connecting.cancel()
+        self._dial.cancel()
         if self._hold is not None:
             self._hold.lost()
         upstream = self._upstream
@@ -168,7 +147,7 @@ class Client(asyncio.Protocol):
                 upstream.reset()
             else:
                 upstream.transport.close()
-        self._watched(lambda: self.observer.closed(Outcome.CLIENT_ABORT, "client closed its connection"))
+        self.watched(lambda: self.observer.closed(Outcome.CLIENT_ABORT, "client closed its connection"))
 
     def pause_writing(self) -> None:
         self._full = True
@@ -180,138 +159,75 @@ class Client(asyncio.Protocol):
 
     # Towards the upstream
 
-    def connect(self) -> None:
-        """Begin the upstream connection; later bytes wait for it, up to the high-water mark."""
-        if self._connecting is None and self._upstream is None:
-            self._connecting = self._settings.loop.create_task(self._connect())
-
     def _not_straight(self, data: bytes) -> None:
         """A chunk that cannot go straight through: no upstream yet, policy closed, or already answered."""
-        settings = self._settings
-        if self._answered is not None:
-            if self._answered[0]:
-                self._see(data)
-                if self.observer.asked:
-                    self._finish_answer()
+        if self._own is not None:
+            self._own.heard(data)
             return
-        if self._gate and settings.context.recording:
-            if self.observer.between_requests and not settings.journal.accepting:
-                self._refuse(data)
-                return
-            self._see(data)
-            if settings.held and self.observer.unframed:
-                why = "policy closed forwards only what can be recorded"
-                if self.observer.answering:
-                    self._break(Outcome.REFUSED, why)
-                else:
-                    self._answer(Outcome.REFUSED, 503, "not_recordable", why)
-                return
-        else:
-            self._see(data)
+        if self._gate is None:
+            self.see(data)
+        elif not self._gate.passes(data):
+            return
         if self._upstream is not None:
             if not self._upstream.lost:
                 self._upstream.transport.write(data)
             return
-        self._early.append(data)
-        if sum(map(len, self._early)) > settings.high_water:
-            self.transport.pause_reading()
-        self.connect()
-
-    async def _connect(self) -> None:
-        settings = self._settings
-        try:
-            async with asyncio.timeout(settings.connect_timeout_s):
-                await settings.loop.create_connection(
-                    lambda: Upstream(self, settings), settings.upstream_host, settings.upstream_port
-                )
-        except TimeoutError:
-            self._unreachable(f"no connection within {settings.connect_timeout_s:g} s")
-        except OSError as error:
-            self._unreachable(error.strerror or str(error))
-        finally:
-            self._connecting = None
+        self._dial.hold(data)
 
     def connected(self, upstream: Upstream) -> None:
         """The upstream connection stands."""
-        if self.gone or self._answered is not None:
+        if self.gone or self._own is not None:
             upstream.transport.abort()
             return
         self._upstream = upstream
-        early, self._early = self._early, []
+        early, self._dial.early = self._dial.early, []
         for data in early:
             upstream.transport.write(data)
-        if not self._gate:
+        if self._gate is None:
             self._forward = upstream.transport.write
         if not upstream.full:
             self.transport.resume_reading()
         if self._eof:
             upstream.send_eof()
 
-    def _unreachable(self, why: str) -> None:
-        settings = self._settings
-        settings.context.slots[settings.context.base + Route.UPSTREAM_FAILURES] += 1
+    def unreachable(self, why: str, asked: bool) -> None:
+        """The upstream connection could not be made; `asked` says whether anything waited for it."""
         if self.gone:
             return
-        if not self._early:  # `connect=accept` and nothing asked yet: the first byte tries again
-            if self._eof:
-                self.transport.close()
-        else:
-            self._early.clear()
+        if asked:
             self.transport.resume_reading()
-            self._answer(Outcome.UPSTREAM_ERROR, 503, "upstream_unavailable", why)
+            self.answer(Outcome.UPSTREAM_ERROR, 503, "upstream_unavailable", why)
+        elif self._eof:
+            self.transport.close()
 
     # Answers of the recorder's own
 
-    def _refuse(self, data: bytes) -> None:
-        """Policy closed and a journal that takes no more: this new request is not served."""
-        settings = self._settings
-        context = settings.context
-        if not self.observer.idle or self._holding:
-            # Answers to earlier requests come first; this connection takes no further ones.
-            self._break(Outcome.REFUSED, "journal cannot take more")
+    def answer(self, outcome: Outcome, status: int, error: str, why: str, recorded: bool = False) -> None:
+        """Answer instead of the upstream, and end the connection with that; `recorded` as in OwnAnswer."""
+        if self._own is not None:
             return
-        context.slots[context.base + Route.STARTED] += 1
-        context.slots[context.base + Route.OUTCOME + Outcome.REFUSED] += 1
-        settings.journal.shed(context.route, "refused", context.clock.wall_us())
-        self.say(
-            answer(
-                503,
-                "not_recording",
-                settings.upstream,
-                "the journal cannot take more and the policy is closed",
-            )
-        )
-        self._answered = (b"", Outcome.REFUSED, "")
-        self._finish_answer()
-
-    def _answer(self, outcome: Outcome, status: int, error: str, why: str) -> None:
-        """Answer instead of the upstream; the record ends with the request, at most LINGER_S later."""
-        if self._answered is not None:
+        if self.holding:  # an answer now would overtake the held one
+            self.break_off(outcome, why)
             return
-        if self._holding:  # an answer now would overtake the held one
-            self._break(outcome, why)
-            return
-        response = answer(status, error, self._settings.upstream, why)
         self._forward = None
-        self.say(response)
-        self._answered = (response, outcome, why)
-        if self.observer.asked or self.observer.unframed or self._eof:
-            self._finish_answer()
-        else:
-            self._settings.loop.call_later(LINGER_S, self._finish_answer)
+        response = answer(status, error, self._settings.upstream, why)
+        self._own = OwnAnswer(self, self._settings, response, outcome, why, recorded)
+        self._own.begin()
 
-    def _finish_answer(self) -> None:
-        if self._answered is None or self.gone:
-            return
-        response, outcome, why = self._answered
-        if response:
-            self._answered = (b"", outcome, why)
-            self._watched(lambda: self.observer.answered_by_recorder(response, outcome, why))
-        if self._upstream is not None and not self._upstream.lost:
+    @property
+    def nothing_follows(self) -> bool:
+        """The client has sent all of its request, as far as that can be told."""
+        return self.observer.asked or self.observer.unframed or self._eof
+
+    @property
+    def ended(self) -> bool:
+        """The client will send no more."""
+        return self._eof
+
+    def leave_upstream(self) -> None:
+        """Break the upstream's side, if it stands."""
+        if self._upstream is not None:
             self._upstream.reset()
-        if self.transport.can_write_eof() and not self.transport.is_closing():
-            self.transport.write_eof()
-        self._settings.loop.call_later(0 if self._eof else LINGER_S, self.transport.close)
 
     def say(self, response: bytes) -> None:
         if not self.transport.is_closing():
@@ -319,12 +235,13 @@ class Client(asyncio.Protocol):
 
     def silent_since_ns(self) -> int | None:
         """See ConnectionObserver.silent_since_ns; while bytes are held, the upstream is not even read."""
-        return None if self._answered is not None or self._holding else self.observer.silent_since_ns()
+        return None if self._own is not None or self.holding else self.observer.silent_since_ns()
 
     def time_out(self, after_s: float) -> None:
         """The upstream has not answered in time."""
-        self._answer(Outcome.TIMEOUT, 504, "upstream_timeout", f"no answer within {after_s:g} s")
-        self._finish_answer()
+        self.answer(Outcome.TIMEOUT, 504, "upstream_timeout", f"no answer within {after_s:g} s")
+        if self._own is not None:
+            self._own.finish()
 
     # From the upstream
 
@@ -333,15 +250,15 @@ class Client(asyncio.Protocol):
         hold = self._hold
         assert hold is not None
         begun = self.observer.answering
-        self._watched(lambda: self.observer.response_data(data))
+        self.watched(lambda: self.observer.response_data(data))
         if self._settings.closed and self.observer.unframed and self._settings.context.recording:
             self.withdraw(begun)
-        elif self._answered is None:
+        elif self._own is None:
             hold.data(data, begun)
 
     def response_eof(self) -> None:
         """The upstream will send no more."""
-        self._watched(self.observer.response_eof)
+        self.watched(self.observer.response_eof)
         if self._hold is not None:
             self._hold.eof()
         else:
@@ -349,19 +266,19 @@ class Client(asyncio.Protocol):
 
     def upstream_lost(self, upstream: Upstream, error: Exception | None) -> None:
         """The upstream connection broke; what had arrived is passed on, then the break."""
-        if self.gone or self._answered is not None:
+        if self.gone or self._own is not None:
             return
         if error is None and upstream.eof:
             return
-        self._watched(lambda: self.observer.closed(Outcome.UPSTREAM_ERROR, "upstream reset its connection"))
-        if self._holding:
+        self.watched(lambda: self.observer.closed(Outcome.UPSTREAM_ERROR, "upstream reset its connection"))
+        if self.holding:
             self._cut_off = True
         else:
             self._abort()
 
     def pass_eof(self) -> None:
         """Give the upstream's FIN to the client."""
-        if self.gone or self._answered is not None:
+        if self.gone or self._own is not None:
             return
         if not self.transport.is_closing():
             self.transport.write_eof()
@@ -371,16 +288,16 @@ class Client(asyncio.Protocol):
         """Read from the upstream only while the client keeps up and nothing is held."""
         upstream = self._upstream
         if upstream is not None and not upstream.lost:
-            upstream.read(not self._full and not self._holding)
-        elif self._cut_off and not self._holding:
+            upstream.read(not self._full and not self.holding)
+        elif self._cut_off and not self.holding:
             self._abort()
 
     def withdraw(self, begun: bool) -> None:
         """Policy closed: this response could not be recorded and must not be served."""
         if begun:
-            self._break(Outcome.REFUSED, "could not be recorded")
+            self.break_off(Outcome.REFUSED, "could not be recorded")
         else:
-            self._answer(
+            self.answer(
                 Outcome.REFUSED,
                 503,
                 "not_recorded",
@@ -398,11 +315,11 @@ class Client(asyncio.Protocol):
             and not self.observer.unframed
             and not self.transport.get_write_buffer_size()
             and (upstream is None or upstream.lost or not upstream.transport.get_write_buffer_size())
-            and not self._holding
+            and not self.holding
         )
 
     @property
-    def _holding(self) -> bool:
+    def holding(self) -> bool:
         """Response bytes or a FIN wait for the journal."""
         return self._hold is not None and self._hold.active
 
@@ -414,17 +331,16 @@ class Client(asyncio.Protocol):
 
     def shut_down(self) -> None:
         """Grace is over: end what is in flight as `shutdown` and break the connection."""
-        self._break(Outcome.SHUTDOWN, "recorder shut down")
+        self.break_off(Outcome.SHUTDOWN, "recorder shut down")
 
-    def _break(self, outcome: Outcome, why: str) -> None:
+    def break_off(self, outcome: Outcome, why: str) -> None:
         """End what is in flight with `outcome` and reset both sides."""
-        self._watched(lambda: self.observer.closed(outcome, why))
-        if self._upstream is not None:
-            self._upstream.reset()
+        self.watched(lambda: self.observer.closed(outcome, why))
+        self.leave_upstream()
         self._abort()
 
     def _close_if_over(self) -> None:
-        if self._eof and self._upstream is not None and self._upstream.eof and not self._holding:
+        if self._eof and self._upstream is not None and self._upstream.eof and not self.holding:
             self.close()
 
     def _abort(self) -> None:
@@ -435,10 +351,10 @@ class Client(asyncio.Protocol):
     def _ended(self, exchange: Exchange) -> None:
         self._settings.journal.append(exchange)
 
-    def _see(self, data: bytes) -> None:
-        self._watched(lambda: self.observer.request_data(data))
+    def see(self, data: bytes) -> None:
+        self.watched(lambda: self.observer.request_data(data))
 
-    def _watched(self, look: Callable[[], object]) -> None:
+    def watched(self, look: Callable[[], object]) -> None:
         try:
             look()
         except Exception as error:
@@ -455,7 +371,7 @@ class Client(asyncio.Protocol):
         settings = self._settings
         settings.context.slots[Global.OBSERVER_ERRORS] += 1
         log.error("observation failed, connection goes on unread", exc_info=error)
-        broken, self.observer = self.observer, _Blind()
+        broken, self.observer = self.observer, Blind()
         try:
             broken.fail(f"observer failed: {type(error).__name__}")
         except Exception:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from sidecar.counters import Global, Route
-from sidecar.proxy import splice
+from sidecar.proxy import own_answer
 from sidecar.records import Outcome
 from tests.support.dialogues import CHUNKED_POST, GET, HEAD, OK, POST, UPGRADE, WILD_CHUNKS
 from tests.support.scripted import Recorder, Upstream, dial, recorder, until
@@ -80,7 +80,7 @@ async def test_a_refused_request_that_arrives_in_two_segments_is_recorded_whole(
 async def test_a_refused_request_that_never_ends_is_recorded_after_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(splice, "LINGER_S", 0.05)
+    monkeypatch.setattr(own_answer, "LINGER_S", 0.05)
     async with recorder(closed_port()) as rig:
         client = await rig.connect()
         await client.send(POST[:-1])

@@ -53,7 +53,7 @@ def buffered(rig: Recorder) -> int:
     """Bytes that the recorder holds for either side."""
     total = 0
     for client in rig.clients:
-        total += client.transport.get_write_buffer_size() + sum(map(len, client._early))
+        total += client.transport.get_write_buffer_size() + sum(map(len, client._dial.early))
         if client._upstream is not None:
             total += client._upstream.transport.get_write_buffer_size()
     return total
