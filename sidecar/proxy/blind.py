@@ -13,6 +13,7 @@ class Blind:
     asked = True
     between_requests = False
     answering = True
+    bodiless = False
 
     def request_data(self, data: bytes) -> None: ...
     def request_eof(self) -> None: ...

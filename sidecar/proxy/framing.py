@@ -43,6 +43,11 @@ def not_http(first: bytes | bytearray) -> str:
     return ""
 
 
+def may_be_head(first: bytes | bytearray) -> bool:
+    """Whether a request that begins so is a HEAD, or not enough of it is there to say that it is none."""
+    return bool(first) and b"HEAD ".startswith(first[:5])
+
+
 def frame_request(head: bytes) -> tuple[bytes, int, bool]:
     """Method, body framing (a length or CHUNKED) and whether the request may turn into a tunnel.
 

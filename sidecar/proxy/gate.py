@@ -28,7 +28,7 @@ class Gate:
             client.see(data)
             return True
         if client.observer.between_requests and not settings.journal.accepting:
-            self._refuse()
+            self._refuse(data)
             return False
         client.see(data)
         if settings.held and client.observer.unframed:
@@ -40,7 +40,7 @@ class Gate:
             return False
         return True
 
-    def _refuse(self) -> None:
+    def _refuse(self, data: bytes) -> None:
         """The journal takes no more: this new request is counted and not served."""
         client, settings = self._client, self._settings
         if not client.observer.idle or client.holding:
@@ -52,4 +52,4 @@ class Gate:
         context.slots[context.base + Route.OUTCOME + Outcome.REFUSED] += 1
         settings.journal.shed(context.route, "refused", context.clock.wall_us())
         why = "the journal cannot take more and the policy is closed"
-        client.answer(Outcome.REFUSED, 503, "not_recording", why, recorded=True)
+        client.answer(Outcome.REFUSED, 503, "not_recording", why, unseen=data.lstrip(b"\r\n"))

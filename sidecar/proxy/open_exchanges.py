@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from sidecar.counters import Route
 from sidecar.proxy.capture import PREFIX_BYTES, BodyReader
+from sidecar.proxy.framing import may_be_head
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import NEVER, Exchange, Outcome
 
@@ -96,6 +97,11 @@ class OpenExchanges:
     def answering(self) -> bool:
         """Bytes of an unfinished response have been seen."""
         return bool(self._waiting) and self._waiting[0].first_byte_ns != NEVER
+
+    @property
+    def bodiless(self) -> bool:
+        """An answer to the oldest open request must have no body, as far as is known of it."""
+        return self._methods[0] == b"HEAD" if self._methods else may_be_head(self._request_head)
 
     def silent_since_ns(self) -> int | None:
         """When the oldest fully sent request began to wait without one response byte; None if none does."""

@@ -227,6 +227,10 @@ class QuickObserver(ConnectionObserver):
     def idle(self) -> bool:
         return self._quick_request is None and super().idle
 
+    @property
+    def bodiless(self) -> bool:
+        return self._quick_request is None and super().bodiless
+
     def silent_since_ns(self) -> int | None:
         if self._quick_request is not None:
             return self._started_ns

@@ -17,6 +17,7 @@ from sidecar.counters import Global, Route
 from sidecar.proxy.answers import answer
 from sidecar.proxy.blind import Blind
 from sidecar.proxy.dial import Dial
+from sidecar.proxy.framing import may_be_head
 from sidecar.proxy.gate import Gate
 from sidecar.proxy.hold import ResponseHold
 from sidecar.proxy.observer import ConnectionObserver
@@ -202,16 +203,22 @@ class Client(asyncio.Protocol):
 
     # Answers of the recorder's own
 
-    def answer(self, outcome: Outcome, status: int, error: str, why: str, recorded: bool = False) -> None:
-        """Answer instead of the upstream, and end the connection with that; `recorded` as in OwnAnswer."""
+    def answer(
+        self, outcome: Outcome, status: int, error: str, why: str, unseen: bytes | None = None
+    ) -> None:
+        """Answer instead of the upstream, and end the connection with that.
+
+        `unseen`: first bytes of a request that was counted, and kept from the observer.
+        """
         if self._own is not None:
             return
         if self.holding:  # an answer now would overtake the held one
             self.break_off(outcome, why)
             return
         self._forward = None
-        response = answer(status, error, self._settings.upstream, why)
-        self._own = OwnAnswer(self, self._settings, response, outcome, why, recorded)
+        bodiless = self.observer.bodiless if unseen is None else may_be_head(unseen)
+        response = answer(status, error, self._settings.upstream, why, bodiless)
+        self._own = OwnAnswer(self, self._settings, response, outcome, why, recorded=unseen is not None)
         self._own.begin()
 
     @property

@@ -19,6 +19,7 @@ from sidecar.counters import Global, Route
 from sidecar.proxy import own_answer
 from sidecar.records import Outcome
 from tests.support.dialogues import CHUNKED_POST, GET, HEAD, OK, POST, UPGRADE, WILD_CHUNKS
+from tests.support.observed import cut
 from tests.support.scripted import Recorder, Upstream, dial, recorder, until
 
 
@@ -39,7 +40,7 @@ def is_503(answer: bytes, port: int, error: str = "upstream_unavailable") -> boo
 
 
 @pytest.mark.parametrize("connect_first", [False, True])
-@pytest.mark.parametrize("request_bytes", [POST, GET, CHUNKED_POST + WILD_CHUNKS, UPGRADE, HEAD])
+@pytest.mark.parametrize("request_bytes", [POST, GET, CHUNKED_POST + WILD_CHUNKS, UPGRADE])
 async def test_a_refusing_upstream_is_a_503_that_names_it_and_a_record(
     request_bytes: bytes, connect_first: bool
 ) -> None:
@@ -436,3 +437,48 @@ async def test_a_keep_alive_connection_is_kept_on_both_sides() -> None:
 async def test_dialling_directly_is_refused_as_the_rig_assumes() -> None:
     with pytest.raises(ConnectionRefusedError):
         await dial(closed_port())
+
+
+@pytest.mark.parametrize("places", [[], [1], [4], [5], [9]])
+async def test_the_recorders_own_answer_to_head_has_no_body(places: list[int]) -> None:
+    """Cut inside its method, a request may still become a HEAD."""
+    async with recorder(closed_port()) as rig:
+        client = await rig.connect()
+        for piece in cut(HEAD, places):
+            await client.send(piece)
+            await client.expect(b"" if client.received else b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert await client.ends() == "FIN"
+        assert client.received.endswith(b"\r\n\r\n")
+        assert b"Content-Length" not in client.received
+        (only,) = await rig.recorded()
+        assert (only.outcome, only.request, only.response) == (
+            Outcome.UPSTREAM_ERROR, HEAD, bytes(client.received)
+        )  # fmt: skip
+
+
+async def test_a_head_that_is_never_answered_gets_no_body_either() -> None:
+    upstream = Upstream()
+    async with recorder(upstream) as rig:
+        client = await rig.connect()
+        await client.send(HEAD)
+        await (await upstream.accept()).expect(HEAD)
+        rig.clients[0].time_out(2.0)
+        assert await client.ends() == "FIN"
+        assert client.received.startswith(b"HTTP/1.1 504 Gateway Timeout\r\n")
+        assert client.received.endswith(b"\r\n\r\n")
+        client.close()
+        await rig.nobody()
+
+
+async def test_a_head_behind_an_answered_request_is_known_as_one() -> None:
+    upstream = Upstream()
+    async with recorder(upstream) as rig:
+        client = await rig.connect()
+        await client.send(GET + HEAD)
+        server = await upstream.accept()
+        await server.expect(GET + HEAD)
+        await server.send(OK)
+        await client.expect(OK)
+        rig.clients[0].time_out(2.0)
+        assert await client.ends() == "FIN"
+        assert client.received[len(OK) :].endswith(b"\r\n\r\n")

@@ -13,7 +13,7 @@ from sidecar.clock import SystemClock
 from sidecar.counters import Counters, Mode, Route
 from sidecar.journal import JournalLimits, JournalReader, JournalWriter
 from sidecar.records import Epoch, Exchange, Outcome, Position
-from tests.support.dialogues import CHUNKED_OK, GET, OK, POST, SSE, SWITCHING, UPGRADE, WILD_CHUNKS
+from tests.support.dialogues import CHUNKED_OK, GET, HEAD, OK, POST, SSE, SWITCHING, UPGRADE, WILD_CHUNKS
 from tests.support.scripted import Recorder, Upstream, Wire, recorder, until
 
 FOREVER_S = 3600.0
@@ -345,3 +345,14 @@ async def test_before_response_with_the_real_journal(tmp_path: Path) -> None:
             assert len(found) == number + 1
         rig.route.slots[64 + Route.STARTED] = 0  # recorded elsewhere
     await writer.close(10.0)
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_a_refused_head_gets_no_body(held: bool) -> None:
+    async with recorder(Upstream(), held=held, closed=True) as rig:
+        rig.journal.accepting = False
+        client = await rig.connect()
+        await client.send(HEAD)
+        assert await client.ends() == "FIN"
+        assert client.received.startswith(b"HTTP/1.1 503 ")
+        assert client.received.endswith(b"\r\n\r\n")
