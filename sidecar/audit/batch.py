@@ -72,6 +72,14 @@ class BatchFacts:
     subjects: dict[str, int] = field(default_factory=dict)
     """Records under each subject key id (hex)."""
 
+    @property
+    def ends_closed(self) -> bool:
+        """Whether the last row is the log's close."""
+        last = self.sealing[-1] if self.sealing else None
+        return (
+            last is not None and last.kind == "close" and last.index == self.named.first_leaf + self.rows - 1
+        )
+
     def log_value(self, name: str) -> Any:
         return None if self.log_values is None else self.log_values[list(LOG_COLUMNS).index(name)]
 

@@ -1,4 +1,4 @@
-"""One batch object opened from its bytes. Whatever the Parquet reader does with damage, a StoreError comes out."""
+"""One batch object opened from its bytes; whatever the Parquet reader does with damage is a StoreError."""
 
 from __future__ import annotations
 

@@ -37,9 +37,20 @@ class Change:
     text: str
 
 
-def find_change(sheet: Sheet, row: int, accepts: Accepts, thorough: bool) -> Change | None:
-    """The change of one row; proven, suspected, or None. `thorough` also tries every byte of its payloads."""
+def find_change(
+    sheet: Sheet, row: int, accepts: Accepts, thorough: bool, quick: bool = False
+) -> Change | None:
+    """The change of one row; proven, suspected, or None.
+
+    `quick` tries only what the row says elsewhere; `thorough` every value of
+    every payload byte rather than one flipped bit.
+    """
     hasher = sheet.row(row)
+    if quick:
+        for name, value in _said_elsewhere(hasher.values):
+            if value != hasher.values[name] and accepts(row, hasher.leaf_with(name, value)):
+                return _proven(name, hasher.values, {name: value})
+        return None
     for field, changed in _guesses(sheet, row, hasher.values):
         if accepts(row, hasher.leaf_with_all(changed)):
             return _proven(field, hasher.values, changed)

@@ -56,7 +56,7 @@ class View:
         found = self._before.get((low, high)) or self._known.get((low, high))
         if found is None:
             if low >= self.first:
-                # A node's leaves start at a multiple of its size, so its subtrees are those of a tree of its own.
+                # A node starts at a multiple of its size: its subtrees are those of a tree of its own.
                 found = Range(0, subtrees(0, self._leaves[low - self.first : high - self.first])).root()
             else:
                 middle = low + (1 << (high - low - 1).bit_length() - 1)
