@@ -11,11 +11,13 @@ class Blind:
     idle = False
     unframed = True
     asked = True
-    between_requests = False
     answering = True
     bodiless = False
 
     def request_data(self, data: bytes) -> None: ...
+    def request_rest(self, data: bytes) -> int:
+        return len(data)
+
     def request_eof(self) -> None: ...
     def response_data(self, data: bytes) -> None: ...
     def response_eof(self) -> None: ...

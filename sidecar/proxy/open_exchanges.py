@@ -74,11 +74,6 @@ class OpenExchanges:
     # What the splice may ask
 
     @property
-    def between_requests(self) -> bool:
-        """The next client byte begins a new request."""
-        return self._request_state == START
-
-    @property
     def asked(self) -> bool:
         """No request is half sent."""
         return self._sending is None

@@ -31,6 +31,19 @@ class RequestSide(Unframed):
                 self._request_unframed(state, data if position == 0 else data[position:])
                 return
 
+    def request_rest(self, data: bytes) -> int:
+        """Client bytes that belong to a request already begun; returns where a new one would begin."""
+        position = 0
+        while position < len(data) and self._request_state != START:
+            if self._request_state == BODY:
+                position = self._request_in_body(data, position)
+            elif self._request_state == HEAD:
+                position = self._request_in_head(data, position)
+            else:
+                self._request_unframed(self._request_state, data[position:])
+                return len(data)
+        return position
+
     def request_eof(self) -> None:
         """The client will send no more."""
         self._request_eof = True

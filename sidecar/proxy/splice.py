@@ -167,7 +167,7 @@ class Client(asyncio.Protocol):
             return
         if self._gate is None:
             self.see(data)
-        elif not self._gate.passes(data):
+        elif not (data := self._gate.admit(data)):
             return
         if self._upstream is not None:
             if not self._upstream.lost:
@@ -253,18 +253,25 @@ class Client(asyncio.Protocol):
     # From the upstream
 
     def response(self, data: bytes) -> None:
-        """Response bytes under `before_response`: observed first, and held if they end a response."""
+        """Response bytes where a policy has a say: under `before_response` their end may have to wait."""
         hold = self._hold
-        assert hold is not None
         begun = self.observer.answering
+        if hold is None:
+            self.say(data)
         self.watched(lambda: self.observer.response_data(data))
-        if self._settings.closed and self.observer.unframed and self._settings.context.recording:
+        if hold is None:
+            pass
+        elif self._settings.closed and self.observer.unframed and self._settings.context.recording:
             self.withdraw(begun)
         elif self._own is None:
             hold.data(data, begun)
+        if self._gate is not None:
+            self._gate.answer_due()
 
     def response_eof(self) -> None:
         """The upstream will send no more."""
+        if self._gate is not None:
+            self._gate.upstream_ended()
         self.watched(self.observer.response_eof)
         if self._hold is not None:
             self._hold.eof()
@@ -285,7 +292,7 @@ class Client(asyncio.Protocol):
 
     def pass_eof(self) -> None:
         """Give the upstream's FIN to the client."""
-        if self.gone or self._own is not None:
+        if self.gone or self._own is not None or (self._gate is not None and self._gate.answer_due()):
             return
         if not self.transport.is_closing():
             self.transport.write_eof()
@@ -298,6 +305,8 @@ class Client(asyncio.Protocol):
             upstream.read(not self._full and not self.holding)
         elif self._cut_off and not self.holding:
             self._abort()
+        if self._gate is not None:
+            self._gate.answer_due()
 
     def withdraw(self, begun: bool) -> None:
         """Policy closed: this response could not be recorded and must not be served."""

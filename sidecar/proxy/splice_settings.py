@@ -19,6 +19,7 @@ class SpliceSettings:
     """What the connections of one route share on the wire's side."""
 
     __slots__ = (
+        "by_policy",
         "closed",
         "connect_first",
         "connect_timeout_s",
@@ -67,6 +68,8 @@ class SpliceSettings:
         self.upstream = f"http://{shown}:{upstream_port}"
         self.closed = closed
         self.held = held
+        self.by_policy = closed or held
+        """A policy has a say in what leaves and when: chunks take the longer way."""
         self.connect_first = connect_first
         self.hold_limit_s = hold_limit_s
         self.high_water = high_water

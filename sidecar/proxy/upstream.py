@@ -41,7 +41,7 @@ class Upstream(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         client = self._client
-        if self._settings.held:
+        if self._settings.by_policy:
             client.response(data)
             return
         try:

@@ -240,10 +240,94 @@ async def test_closed_never_lets_its_own_answer_overtake_a_held_one() -> None:
         await rig.recorded()
         rig.journal.accepting = False
         await client.send(GET)
-        assert await client.ends() == "RST"
-        assert client.received == b""
-        await rig.nobody()
-        assert [each.seq for each in rig.journal.deliveries] == [1]
+        await nothing_more(rig, client)
+        rig.journal.settle(True)
+        await client.expect(OK + b"HTTP/1.1 503 ")
+        assert await client.ends() == "FIN"
+        assert (rig.journal.sheds, rig.journal.deliveries) == (["refused"], [])
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("at", [0, 20, len(POST)])
+async def test_closed_refuses_each_pipelined_request_by_itself(held: bool, at: int) -> None:
+    """The journal fills up after `at` bytes of POST: the GET behind it in the same chunk is refused."""
+    upstream = Upstream()
+    async with recorder(upstream, held=held, closed=True) as rig:
+        client = await rig.connect()
+        rig.journal.accepting = at > 0
+        if at:
+            await client.send(POST[:at])
+            server = await upstream.accept()
+            await server.expect(POST[:at])
+            rig.journal.accepting = False
+        await client.send(POST[at:] + GET + POST)
+        if at:
+            await server.expect(POST[at:])
+            await server.send(OK[:-1])
+            await client.expect(OK[:-1])
+            await server.send(OK[-1:])
+            await rig.recorded()
+            rig.journal.settle(True)
+            await client.expect(OK[-1:])
+        await client.expect(b"HTTP/1.1 503 ")
+        assert await client.ends() == "FIN"
+        if at:
+            assert await server.ends() == "RST"
+            assert server.received == POST, "nothing of the refused request was forwarded"
+        else:
+            assert upstream.nobody_came()
+        assert rig.journal.sheds == ["refused"]
+        assert rig.count(Route.OUTCOME, Outcome.REFUSED) == 1
+        assert [each.request for each in rig.journal.seen] == ([POST] if at else [])
+
+
+@pytest.mark.parametrize("held", [False, True])
+@pytest.mark.parametrize("answer", [b"", OK[:-1], SSE + b"data: 1\n\n"], ids=["none", "cut", "until EOF"])
+async def test_closed_gives_no_503_that_would_be_taken_for_an_earlier_answer(
+    held: bool, answer: bytes
+) -> None:
+    async with asked(held=held, closed=True) as (rig, client, server):
+        rig.journal.accepting = False
+        await client.send(GET)
+        if answer:
+            await server.send(answer)
+            await client.expect(answer)
+        server.fin()
+        await rig.recorded()
+        rig.journal.settle(True)
+        assert await client.ends() in ("FIN", "RST")
+        assert client.received == answer
+        assert rig.journal.sheds == []
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_closed_answers_a_refused_request_although_the_upstream_closes_after_the_one_before(
+    held: bool,
+) -> None:
+    async with asked(held=held, closed=True) as (rig, client, server):
+        rig.journal.accepting = False
+        await client.send(b"\r\n" + GET)
+        await server.send(OK)
+        server.fin()
+        await rig.recorded()
+        rig.journal.settle(True)
+        await client.expect(OK + b"HTTP/1.1 503 ")
+        assert await client.ends() == "FIN"
+
+
+@pytest.mark.parametrize("held", [False, True])
+async def test_closed_takes_empty_lines_between_requests_for_no_request(held: bool) -> None:
+    async with asked(held=held, closed=True) as (rig, client, server):
+        rig.journal.accepting = False
+        await client.send(b"\r\n")
+        await server.send(OK)
+        await rig.recorded()
+        rig.journal.settle(True)
+        await client.expect(OK)
+        rig.journal.accepting = True
+        await client.send(GET)
+        await server.expect(GET)
+        assert rig.journal.sheds == []
 
 
 @pytest.mark.parametrize(
