@@ -98,3 +98,10 @@ def test_public_keys_of_both_types_are_read() -> None:
     for text in ("", "a+b+c", str(COSIGNER)[:-4], str(COSIGNER).replace("w1", "w2")):
         with pytest.raises(LedgerError):
             parse_verifier(text)
+
+
+def test_a_public_key_of_a_witness_of_another_maker_is_read() -> None:
+    # From the tests of github.com/transparency-dev/formats.
+    text = "remora.n621.de+da77ade7+BOvN63jn/bLvkieywe8R6UYAtVtNbZpXh34x7onlmtw2"
+    key = CosignerKey.parse(text)
+    assert (key.name, key.key_id.hex()) == ("remora.n621.de", "da77ade7")
