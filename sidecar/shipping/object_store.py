@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _UNCONDITIONAL = re.compile(r"status code: 501|<Code>NotImplemented</Code>")
+_TAKEN = re.compile(r"<Code>UnauthorizedBlobOverwrite</Code>|does not have storage\.objects\.delete access")
+"""How Azure and Google refuse an identity that may create, but not replace, an object that exists."""
 
 
 class ObjectSink:
