@@ -8,135 +8,56 @@ proven, and the walk goes on from the repaired tree.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
 from sidecar.audit.batch import BatchFacts
-from sidecar.audit.findings import NAMED, Finding, Kind, named
-from sidecar.audit.ranges import Node, Range, subtrees
+from sidecar.audit.case import Bench, Case, Outcome
+from sidecar.audit.findings import Finding, Kind, named
+from sidecar.audit.order import SEARCHED_ROWS, inserted, missing_rows, number_holes, swapped
+from sidecar.audit.ranges import Range
 from sidecar.audit.relabelled import relabelling
 from sidecar.audit.repair import Accepts, Change, contradiction, find_change
 from sidecar.audit.sealed import Signed
-from sidecar.audit.sheet import Sheet
-from sidecar.audit.view import View, root_of
+from sidecar.audit.view import View
+from sidecar.ledger.proof import inclusion_root
 
 EXPLAINED = 20
 """Rows of one batch whose change is searched for."""
-SEARCHED_ROWS = 2_000
-"""Rows of which every one is suspected in turn; of more, only those that contradict themselves."""
-
-
-class Bench:
-    """The log's batches, and a way to lay one open."""
-
-    def __init__(self, batches: list[BatchFacts], fetch: Callable[[str], bytes]) -> None:
-        self.batches = batches
-        self._fetch = fetch
-
-    def sheet(self, facts: BatchFacts) -> Sheet:
-        return Sheet(facts.named.name, self._fetch(facts.named.name))
-
-    def computed(self, facts: BatchFacts, first: int) -> list[Node]:
-        """Subtrees of the batch's rows when its first is leaf `first`, whatever its name says."""
-        if facts.named.first_leaf == first:
-            return facts.computed
-        return subtrees(first, self.sheet(facts).hashes)
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What was found, and the tree after the batch when it is known."""
-
-    findings: list[Finding] = field(default_factory=list)
-    after: Range | None = None
-    unproven: int = 0
-
-
-@dataclass(slots=True)
-class _Case:
-    """One batch under diagnosis."""
-
-    bench: Bench
-    facts: BatchFacts
-    signed: Signed
-    first: int
-    end: int
-    before: Range | None
-    outcome: Outcome
-
-    def found(
-        self, kind: Kind, text: str, field: str | None = None, records: list[str] | None = None
-    ) -> None:
-        named_ = self.facts.named
-        self.outcome.findings.append(
-            Finding(
-                kind,
-                f"{named_.file}: {text}",
-                named_.name,
-                self.first,
-                self.end - 1,
-                tuple((records or [])[:NAMED]),
-                field,
-            )
-        )
-
-    def fits(self, leaves: list[bytes]) -> bool:
-        """Whether these leaves lead to the signed root; the tree after them is then kept."""
-        if self.before is None or not self.signed.valid:
-            return False
-        if self.signed.size != self.first + len(leaves):
-            return False
-        after = self.before.copy()
-        after.push(subtrees(self.first, leaves))
-        if after.root() != self.signed.root:
-            return False
-        self.outcome.after = after
-        return True
-
-    def assume(self, leaves: list[bytes]) -> None:
-        """Go on as if these were the leaves; the next checkpoint confirms it or not."""
-        if self.before is not None:
-            self.outcome.after = self.before.copy()
-            self.outcome.after.push(subtrees(self.first, leaves))
+SEARCHED_DEEPLY = 100
+"""Rows that every guess is tried on when only the root can accept it."""
+SLACK_US = 60_000_000
 
 
 def diagnose(
     bench: Bench, facts: BatchFacts, signed: Signed, first: int, end: int, before: Range | None
 ) -> Outcome:
     """Say what happened to the batch; `before` is the tree of the leaves before it, if known."""
-    case = _Case(bench, facts, signed, first, end, before, Outcome())
     if facts.unreadable is not None:
-        case.outcome.unproven = end - first
-        case.found(
-            Kind.ALTERED,
-            f"the object is damaged and its {end - first:,} records cannot be read: {facts.unreadable}",
-            "file",
-        )
-        return case.outcome
-    sheet = bench.sheet(facts)
+        text = f"the object is damaged and its {end - first:,} records cannot be read: {facts.unreadable}"
+        finding = Finding(Kind.ALTERED, text, facts.named.name, first, end - 1, field="file")
+        return Outcome([finding], None, end - first)
+    case = Case(bench, facts, signed, first, end, before, bench.sheet(facts), Outcome())
     if not signed.valid:
         case.found(Kind.ALTERED, f"its checkpoint cannot be relied on: {signed.problem}", "checkpoint")
-        _without_checkpoint(case, sheet)
-    elif _other_checkpoint(case, sheet) or before is None:
-        _without_checkpoint(case, sheet)
+        _without_checkpoint(case)
+    elif _other_checkpoint(case) or before is None:
+        _without_checkpoint(case)
     else:
-        _against_root(case, sheet)
+        _against_root(case)
     return case.outcome
 
 
-def _without_checkpoint(case: _Case, sheet: Sheet) -> None:
+def _without_checkpoint(case: Case) -> None:
     """Only the stored leaf hashes to compare with: they say which rows do not match themselves."""
-    rows = [row for row in range(sheet.rows) if sheet.hashes[row] != sheet.stored[row]]
+    sheet, count = case.sheet, case.end - case.first
     case.outcome.unproven = sheet.rows
-    _altered_rows(case, sheet, rows)
-    if not rows:
-        _absent_rows(case, sheet)
+    if sheet.rows < count:
+        missing_rows(case, count)
+    _altered_rows(case, sheet.unlike())
     case.assume(sheet.stored)
 
 
-def _other_checkpoint(case: _Case, sheet: Sheet) -> bool:
+def _other_checkpoint(case: Case) -> bool:
     """A checkpoint that belongs to another size of this log than this batch ends at."""
+    sheet = case.sheet
     size, end = case.signed.size, case.first + sheet.rows
     if size == end or sheet.rows != case.facts.named.leaves:
         return False
@@ -147,7 +68,7 @@ def _other_checkpoint(case: _Case, sheet: Sheet) -> bool:
             "checkpoint",
         )
         return True
-    if size > end and case.end == end and not _number_holes(sheet):
+    if size > end and case.end == end and not number_holes(sheet):
         case.found(
             Kind.FUTURE,
             f"carries a checkpoint of {size:,} leaves, where it ends at {end:,}: it was made later, "
@@ -158,59 +79,53 @@ def _other_checkpoint(case: _Case, sheet: Sheet) -> bool:
     return False
 
 
-def _against_root(case: _Case, sheet: Sheet) -> None:
-    count = case.signed.size - case.first
-    if sheet.rows > count and _inserted(case, sheet, count):
-        return
-    if sheet.rows < count:
-        _missing_rows(case, sheet, count)
-        return
-    if case.fits(sheet.stored):
-        rows = [row for row in range(sheet.rows) if sheet.hashes[row] != sheet.stored[row]]
-        _altered_rows(case, sheet, rows)
-        if not rows:
-            _misplaced(case, sheet)
-        return
-    if case.fits(sheet.hashes):
-        rows = [row for row in range(sheet.rows) if sheet.hashes[row] != sheet.stored[row]]
-        ids = [sheet.id(row) for row in rows]
-        if ids:
-            case.found(Kind.ALTERED, f"the stored leaf hash of {named(ids)} is not its own", "leaf_hash", ids)
-        else:
-            _misplaced(case, sheet)
-        return
-    if not (_swapped(case, sheet) or _relabelled(case, sheet) or _one_row(case, sheet)):
+def _against_root(case: Case) -> None:
+    sheet, count = case.sheet, case.signed.size - case.first
+    if sheet.rows > count:
+        inserted(case, count)
+    elif sheet.rows < count:
+        missing_rows(case, count)
+        _altered_rows(case, sheet.unlike())
+    elif case.fits(sheet.stored):
+        _altered_rows(case, sheet.unlike())
+        _beside_the_leaves(case)
+    elif case.fits(sheet.hashes):
+        ids = sheet.ids(sheet.unlike())
+        case.found(Kind.ALTERED, f"the stored leaf hash of {named(ids)} is not its own", "leaf_hash", ids)
+        _beside_the_leaves(case)
+    elif not (swapped(case) or _relabelled(case) or _one_row(case)):
         case.outcome.unproven = sheet.rows
-        _not_told(case, sheet)
+        _not_told(case)
 
 
-def _misplaced(case: _Case, sheet: Sheet) -> None:
-    ids = [sheet.id(row) for row in case.facts.misplaced]
+def _beside_the_leaves(case: Case) -> None:
+    """Leaves all in order, and yet what stands beside them is not."""
+    if case.outcome.findings:
+        return
+    ids = case.sheet.ids(case.facts.misplaced)
     if ids:
         case.found(Kind.ALTERED, f"leaf_index of {named(ids)} is not its place", "leaf_index", ids)
+    elif case.facts.rows != case.facts.named.leaves or case.first != case.facts.named.first_leaf:
+        case.found(Kind.ALTERED, "its name gives it other leaves than it holds", "name")
 
 
-def _altered_rows(case: _Case, sheet: Sheet, rows: list[int]) -> None:
+def _altered_rows(case: Case, rows: list[int]) -> None:
     """Rows whose leaf hash stands there as sealed: each is explained against its own."""
     if not rows:
         return
-    stored = sheet.stored
+    sheet, stored = case.sheet, case.sheet.stored
 
     def accepts(row: int, leaf: bytes) -> bool:
         return leaf == stored[row]
 
-    found = relabelling(
-        sheet,
-        rows,
-        case.facts,
-        case.bench.batches,
-        lambda hashes: all(hashes[row] == stored[row] for row in rows),
-    )
-    if found is not None:
-        whose = "" if len(rows) == sheet.rows else f" of {named([sheet.id(row) for row in rows])}"
-        case.found(
-            Kind.RELABELLED, f"{found.column}{whose} {found.text}", found.column, [sheet.id(r) for r in rows]
-        )
+    def all_fit(hashes: list[bytes]) -> bool:
+        return all(hashes[row] == stored[row] for row in rows)
+
+    relabelled = relabelling(sheet, rows, case.facts, case.bench.batches, all_fit)
+    if relabelled is not None:
+        whose = "" if len(rows) == sheet.rows else f" of {named(sheet.ids(rows))}"
+        text = f"{relabelled.column}{whose} {relabelled.text}"
+        case.found(Kind.RELABELLED, text, relabelled.column, sheet.ids(rows))
         return
     explained: dict[str, list[tuple[int, Change]]] = {}
     untold: list[int] = []
@@ -220,162 +135,37 @@ def _altered_rows(case: _Case, sheet: Sheet, rows: list[int]) -> None:
             untold.append(row)
         else:
             explained.setdefault(change.field, []).append((row, change))
-    # Rows past the limit were most likely changed in the same way; they are counted with the largest group.
+    # Rows past the limit were most likely changed in the same way: they go with the largest group.
     rest = rows[EXPLAINED:]
     for column, changes in sorted(explained.items(), key=lambda each: -len(each[1])):
-        ids = [sheet.id(row) for row, _ in changes] + [sheet.id(row) for row in rest]
+        ids = sheet.ids([*(row for row, _ in changes), *rest])
         rest = []
         change = changes[0][1]
         how = change.text if change.proven else f"seemingly {change.text}"
-        case.found(
-            Kind.ALTERED, f"{named(ids)}: {how}" + (", and the like" if len(ids) > 1 else ""), column, ids
-        )
+        text = f"{named(ids)}: {how}" + (", and the like" if len(ids) > 1 else "")
+        case.found(Kind.ALTERED, text, column, ids)
     if untold or rest:
-        ids = [sheet.id(row) for row in (*untold, *rest)]
+        ids = sheet.ids([*untold, *rest])
         case.found(Kind.ALTERED, f"some field of {named(ids)} is not what was sealed", None, ids)
 
 
-def _inserted(case: _Case, sheet: Sheet, count: int) -> bool:
-    """More rows than were sealed: which ones have to go for the root to fit."""
-    extra = sheet.rows - count
-    for rows in _suspected_extra(sheet, extra):
-        kept = [leaf for row, leaf in enumerate(sheet.hashes) if row not in rows]
-        stored = [leaf for row, leaf in enumerate(sheet.stored) if row not in rows]
-        if case.fits(kept) or case.fits(stored):
-            ids = [sheet.id(row) for row in sorted(rows)]
-            case.found(Kind.INSERTED, f"{named(ids)} was never sealed", None, ids)
-            return True
-    case.outcome.unproven = sheet.rows
-    case.found(
-        Kind.INSERTED,
-        f"holds {sheet.rows:,} records where {count:,} were sealed; which were added cannot be told",
-    )
-    return True
-
-
-def _suspected_extra(sheet: Sheet, extra: int) -> Iterator[set[int]]:
-    """Sets of rows that may be the added ones: those that repeat or do not match themselves, then any one."""
-    seen: dict[Any, int] = {}
-    twice: list[int] = []
-    for row in range(sheet.rows):
-        key = (sheet.columns["kind"][row], sheet.columns["seq"][row], sheet.columns["record_id"][row])
-        if key in seen:
-            twice.append(row)
-        seen.setdefault(key, row)
-    unlike = [row for row in range(sheet.rows) if sheet.hashes[row] != sheet.stored[row]]
-    for rows in (twice, unlike, sorted({*twice, *unlike})):
-        if len(rows) == extra:
-            yield set(rows)
-    for step in range(sheet.rows - extra, -1, -1) if sheet.rows <= SEARCHED_ROWS else ():
-        yield set(range(step, step + extra))
-
-
-def _missing_rows(case: _Case, sheet: Sheet, count: int) -> None:
-    case.outcome.unproven = sheet.rows
-    missing = count - sheet.rows
-    which = _numbers_text(case, sheet)
-    case.found(
-        Kind.REMOVED,
-        f"{missing:,} of {count:,} sealed records {'is' if missing == 1 else 'are'} gone"
-        + (f": {which[0]}" if which else "; which cannot be told"),
-        None,
-        which[1] if which else None,
-    )
-    rows = [row for row in range(sheet.rows) if sheet.hashes[row] != sheet.stored[row]]
-    _altered_rows(case, sheet, rows)
-
-
-def _absent_rows(case: _Case, sheet: Sheet) -> None:
-    """Without a tree to hold against: the indices alone may show that rows are gone."""
-    count = case.end - case.first
-    if sheet.rows < count:
-        _missing_rows(case, sheet, count)
-
-
-def _numbers_text(case: _Case, sheet: Sheet) -> tuple[str, list[str]] | None:
-    """Records whose sequence numbers are missing within the batch, and ids of them."""
-    log = case.facts.log_value("log")
-    ids = [f"{log}.{number}" for number in _number_holes(sheet)[:NAMED]]
-    if ids:
-        return named(ids), ids
-    indices = [each for each in sheet.columns["leaf_index"] if each is not None]
-    holes = sorted(set(range(case.first, case.end)) - set(indices)) if len(set(indices)) == sheet.rows else []
-    if holes and len(holes) == case.end - case.first - sheet.rows:
-        return "leaf " + ", ".join(f"{each:,}" for each in holes[:NAMED]), []
-    return None
-
-
-def _number_holes(sheet: Sheet) -> list[int]:
-    """Sequence numbers that the rows skip."""
-    numbers: set[int] = set()
-    for kind, seq, count in zip(
-        sheet.columns["kind"], sheet.columns["seq"], sheet.columns["count"], strict=True
-    ):
-        if kind in ("exchange", "gap") and seq is not None:
-            numbers.update(range(seq, seq + min(max(count or 1, 1), 1_000_000)))
-    if not numbers or max(numbers) - min(numbers) > 10_000_000:
-        return []
-    return sorted(set(range(min(numbers), max(numbers))) - numbers)
-
-
-def _swapped(case: _Case, sheet: Sheet) -> bool:
-    """The same rows in another order: as their indices, numbers or times would have it, or two neighbours."""
-    count = sheet.rows
-    for order in _orders(sheet):
-        if case.fits([sheet.hashes[row] for row in order]):
-            rows = [row for place, row in enumerate(order) if place != row]
-            ids = [sheet.id(row) for row in sorted(rows)]
-            case.found(
-                Kind.SWAPPED,
-                f"{named(ids) if len(ids) != 2 else ' and '.join(ids)} stand in another order than they were sealed in",
-                None,
-                ids,
-            )
-            return True
-    return count == 0
-
-
-def _orders(sheet: Sheet) -> Iterator[list[int]]:
-    rows = list(range(sheet.rows))
-    for column in ("leaf_index", "seq", "t_end_us", "t_request_us"):
-        values = sheet.columns[column]
-        known = [row for row in rows if values[row] is not None]
-        if column == "seq":
-            known = [row for row in known if sheet.columns["kind"][row] in ("exchange", "gap")]
-        sorted_rows = sorted(known, key=lambda row: values[row])
-        if sorted_rows == known:
-            continue
-        order = list(rows)
-        for place, row in zip(known, sorted_rows, strict=True):
-            order[place] = row
-        yield order
-    for row in rows[:-1] if sheet.rows <= SEARCHED_ROWS else ():
-        yield [*rows[:row], row + 1, row, *rows[row + 2 :]]
-
-
-def _relabelled(case: _Case, sheet: Sheet) -> bool:
-    found = relabelling(sheet, range(sheet.rows), case.facts, case.bench.batches, case.fits)
+def _relabelled(case: Case) -> bool:
+    found = relabelling(case.sheet, range(case.sheet.rows), case.facts, case.bench.batches, case.fits)
     if found is None:
         return False
     case.found(Kind.RELABELLED, f"{found.column} {found.text}", found.column)
     return True
 
 
-def _one_row(case: _Case, sheet: Sheet) -> bool:
-    """One row changed, its leaf hash made to fit: which one, tried against the root."""
-    assert case.before is not None
-    view = View(case.before, sheet.hashes)
-    accepts, sealed_leaves = _root_accepts(case, view, sheet)
-    suspects = [
-        row
-        for row in range(sheet.rows)
-        if contradiction({name: values[row] for name, values in sheet.columns.items()})
-    ]
-    rows = suspects[:EXPLAINED]
+def _one_row(case: Case) -> bool:
+    """One row changed and its leaf hash made to fit: which one, tried against the root."""
+    sheet = case.sheet
+    accepts, sealed_leaves = _root_accepts(case)
+    rows = [row for row in range(sheet.rows) if contradiction(sheet.values(row))][:EXPLAINED]
     if sheet.rows <= SEARCHED_ROWS:
         rows += [row for row in range(sheet.rows) if row not in rows]
     for quick in (True, False):
-        for row in rows if quick or sheet.rows <= EXPLAINED else rows[:EXPLAINED]:
+        for row in rows if quick else rows[:SEARCHED_DEEPLY]:
             change = find_change(sheet, row, accepts, thorough=False, quick=quick)
             if change is not None and change.proven:
                 case.fits([*sheet.hashes[:row], sealed_leaves[row], *sheet.hashes[row + 1 :]])
@@ -384,8 +174,10 @@ def _one_row(case: _Case, sheet: Sheet) -> bool:
     return False
 
 
-def _root_accepts(case: _Case, view: View, sheet: Sheet) -> tuple[Accepts, dict[int, bytes]]:
-    """Accepts a leaf that makes the root fit when it stands in place of a row's own."""
+def _root_accepts(case: Case) -> tuple[Accepts, dict[int, bytes]]:
+    """Accepts a leaf that makes the root fit when it stands in place of a row's own; keeps what it took."""
+    assert case.before is not None
+    view = View(case.before, case.sheet.hashes)
     paths: dict[int, list[bytes]] = {}
     taken: dict[int, bytes] = {}
 
@@ -394,7 +186,7 @@ def _root_accepts(case: _Case, view: View, sheet: Sheet) -> tuple[Accepts, dict[
         if path is None:
             paths.clear()
             path = paths[row] = view.path(case.first + row)
-        fits = root_of(leaf, case.first + row, view.size, path) == case.signed.root
+        fits = inclusion_root(leaf, case.first + row, view.size, path) == case.signed.root
         if fits:
             taken[row] = leaf
         return fits
@@ -402,20 +194,42 @@ def _root_accepts(case: _Case, view: View, sheet: Sheet) -> tuple[Accepts, dict[
     return accepts, taken
 
 
-def _not_told(case: _Case, sheet: Sheet) -> None:
+def _not_told(case: Case) -> None:
     """The root does not fit and no single deed explains it: say what the rows themselves contradict."""
-    suspects = []
-    for row in range(sheet.rows):
-        change = contradiction({name: values[row] for name, values in sheet.columns.items()})
-        if change is not None:
-            suspects.append((row, change))
+    sheet = case.sheet
+    suspects = [
+        (row, change) for row in range(sheet.rows) if (change := contradiction(sheet.values(row))) is not None
+    ]
     if suspects:
-        ids = [sheet.id(row) for row, _ in suspects]
-        change = suspects[0][1]
+        ids, change = sheet.ids(row for row, _ in suspects), suspects[0][1]
         case.found(Kind.ALTERED, f"{named(ids)}: seemingly {change.text}", change.field, ids)
-        return
-    case.found(
-        Kind.ALTERED,
-        f"some of its {sheet.rows:,} records are not what was sealed; their leaf hashes were made to fit, "
-        "so which cannot be told",
-    )
+    elif _out_of_step(case):
+        case.found(
+            Kind.ALTERED,
+            f"seemingly the times of its {sheet.rows:,} records: they do not lie between those of the "
+            "batches before and after",
+            "t_request_us",
+        )
+    else:
+        case.found(
+            Kind.ALTERED,
+            f"some of its {sheet.rows:,} records are not what was sealed; "
+            "their leaf hashes were made to fit, so which cannot be told",
+        )
+
+
+def _out_of_step(case: Case) -> bool:
+    """Whether the batch's times overlap those of its neighbours by more than they span themselves."""
+    facts = case.facts
+    first, last = facts.t_first_us, facts.t_last_us
+    if first is None or last is None:
+        return False
+    slack = (last - first) // 2 + SLACK_US
+    for other in case.bench.batches:
+        if other is facts or other.t_first_us is None or other.t_last_us is None:
+            continue
+        if other.named.first_leaf < facts.named.first_leaf and first < other.t_last_us - slack:
+            return True
+        if other.named.first_leaf > facts.named.first_leaf and last > other.t_first_us + slack:
+            return True
+    return False

@@ -20,7 +20,7 @@ def misfiled(facts: BatchFacts) -> Finding | None:
         if said != found:
             return Finding(
                 kind,
-                f"{facts.named.file}: {field} is {found} where {said} belongs",
+                f"its {field} is {found} where {said} belongs",
                 facts.named.name,
                 facts.named.first_leaf,
                 facts.named.last_leaf,

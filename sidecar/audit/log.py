@@ -107,7 +107,7 @@ class LogWalk:
         return walk
 
     def _best(self, first: int) -> BatchFacts:
-        """Of the batches that begin at this leaf the one to go on with: sound, named by a later one, in place."""
+        """Of the batches that begin at this leaf the one to go on with: sound, named later on, in place."""
 
         def rank(facts: BatchFacts) -> tuple[bool, bool, bool, bool, int, str]:
             signed = self._signed[facts.named.name]
@@ -171,7 +171,7 @@ class LogWalk:
         return outcome.after
 
     def _joined(self, link: Link, tree: Range) -> None:
-        """A batch that fits its own account of what came before, and not what the last checkpoint says, is a fork."""
+        """A batch that fits what it says came before, and not what the last checkpoint says, is a fork."""
         if link.first == 0 or tree is link.before or not self.walk.links[:-1]:
             return
         last = self.walk.links[-2]
@@ -209,20 +209,18 @@ class LogWalk:
 
     def _found(self, kind: Kind, link: Link, text: str, field: str | None = None) -> None:
         named = link.facts.named
-        self.walk.findings.append(
-            Finding(kind, f"{named.file}: {text}", named.name, link.first, link.end - 1, field=field)
-        )
+        self.walk.findings.append(Finding(kind, text, named.name, link.first, link.end - 1, field=field))
 
     def _removed(self, first: int, end: int, following: BatchFacts) -> None:
         """A hole in the leaves; the batch after it says what stood there last."""
         name = next(
             (str(leaf.details.get("name")) for leaf in following.sealing if leaf.kind == "batch"), None
         )
-        what = f", the last of them {name.rsplit('/', 1)[-1]}" if name else ""
+        what = f" with their object {name.rsplit('/', 1)[-1]}" if name else ""
         self.walk.findings.append(
             Finding(
                 Kind.REMOVED,
-                f"leaves {first:,} to {end - 1:,} ({end - first:,} records) are gone with their objects{what}",
+                f"leaves {first:,} to {end - 1:,} ({end - first:,} records) are gone{what}",
                 name,
                 first,
                 end - 1,
@@ -230,7 +228,7 @@ class LogWalk:
         )
 
     def _others(self) -> None:
-        """Batches that stand beside the ones walked: the same again, another history, or no part of the log."""
+        """Batches beside the ones walked: the same again, another history, or no part of the log."""
         walked = {link.facts.named.name: link for link in self.walk.links}
         contents = {link.facts.content: link for link in self.walk.links if link.facts.content}
         forks: list[BatchFacts] = []
@@ -240,7 +238,7 @@ class LogWalk:
             signed = self._signed[facts.named.name]
             twin = contents.get(facts.content)
             if twin is not None:
-                self._beside(Kind.DUPLICATED, facts, f"holds the same records as {twin.facts.named.file}")
+                self._beside(Kind.DUPLICATED, facts, f"holds the same records as {twin.facts.named.name}")
             elif self._stands(facts, signed):
                 forks.append(facts)
             else:
@@ -251,8 +249,9 @@ class LogWalk:
             self.walk.findings.append(
                 Finding(
                     Kind.FORKED,
-                    f"from leaf {first:,} on there are two histories, both signed by the log's key; the other one: "
-                    f"{names}" + (f" and {len(forks) - 3} more" if len(forks) > 3 else ""),
+                    f"from leaf {first:,} on there are two histories, both signed by the log's key: "
+                    + names
+                    + (f" and {len(forks) - 3} more" if len(forks) > 3 else ""),
                     forks[0].named.name,
                     first,
                     max(each.named.last_leaf for each in forks),
@@ -261,9 +260,7 @@ class LogWalk:
 
     def _beside(self, kind: Kind, facts: BatchFacts, text: str) -> None:
         named = facts.named
-        self.walk.findings.append(
-            Finding(kind, f"{named.name} {text}", named.name, named.first_leaf, named.last_leaf)
-        )
+        self.walk.findings.append(Finding(kind, text, named.name, named.first_leaf, named.last_leaf))
 
     def _stands(self, facts: BatchFacts, signed: Signed) -> bool:
         """Whether a checkpoint of its own covers the batch's rows."""
@@ -293,7 +290,7 @@ class LogWalk:
                 self._found(
                     Kind.ALTERED,
                     last,
-                    "is not the file that was sealed: the next batch names another hash; its records are as sealed",
+                    "is not the file whose hash the next batch sealed; its records are as they were",
                     field="file",
                 )
             elif leaf.details.get("name") != last.facts.named.name:

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
+from sidecar.ledger.tree import EMPTY_ROOT
+
 Node = tuple[int, bytes]
 """Level (a subtree of 2^level leaves) and hash."""
-
-EMPTY_ROOT = hashlib.sha256(b"").digest()
 
 _sha256 = hashlib.sha256
 

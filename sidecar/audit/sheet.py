@@ -6,7 +6,7 @@ Only for objects that something is wrong with, one at a time.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
@@ -33,11 +33,21 @@ class Sheet:
         self.rows = len(self.hashes)
         self.stored = [each or b"" for each in self.columns["leaf_hash"]]
 
+    def unlike(self) -> list[int]:
+        """Rows whose stored leaf hash is not their own."""
+        return [row for row in range(self.rows) if self.hashes[row] != self.stored[row]]
+
+    def values(self, row: int) -> dict[str, Any]:
+        return {name: values[row] for name, values in self.columns.items()}
+
+    def ids(self, rows: Iterable[int]) -> list[str]:
+        return [self.id(row) for row in rows]
+
     def id(self, row: int) -> str:
         return str(self.columns["record_id"][row])
 
     def row(self, row: int) -> RowHasher:
-        return RowHasher({name: values[row] for name, values in self.columns.items()})
+        return RowHasher(self.values(row))
 
     def with_log(self, values: Sequence[Any]) -> list[bytes]:
         """Leaf hashes if the log columns held these values in every row."""
