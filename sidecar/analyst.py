@@ -2,8 +2,8 @@
 
 Exactly once, whatever dies when:
 
-1. rows are read after the cursor, encoded, and made durable together with the
-   cursor, the statistics and the totals in one transaction of the state;
+1. rows are read after the cursor, sealed, encoded, and made durable together
+   with the cursor, the trees, the statistics and the totals in one transaction;
 2. pending batches are put; a put that is repeated has the same name and bytes;
 3. a batch in the store is dropped from the state;
 4. journal volumes that hold only what is in the store are released.
@@ -23,11 +23,11 @@ from typing import Protocol
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull, StoreError
-from sidecar.intake import Analysis, Intake, batches_in_order
+from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
-from sidecar.records import Position
+from sidecar.records import Epoch, Position
+from sidecar.sealing import Sealer, seal_in_order
 from sidecar.shipping.backoff import Backoff
-from sidecar.shipping.parquet import batch
 from sidecar.shipping.sink import Sink
 from sidecar.shipping.state import AnalystState, MonitorKey, Pending
 from sidecar.suspects import Suspects
@@ -57,6 +57,20 @@ class Limits:
 
     batch_bytes: int = 16 << 20
     batch_age_s: float = 30.0
+    heartbeat_s: float = 300.0
+    """A log without another leaf for so long says that it is alive."""
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBoot:
+    """The boot whose logs this analyst keeps alive and closes: its name and identities, at least one a route."""
+
+    boot: str = ""
+    epochs: tuple[Epoch, ...] = ()
+
+    @property
+    def routes(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(epoch.route for epoch in self.epochs))
 
 
 class Analyst:
@@ -71,9 +85,11 @@ class Analyst:
         state: AnalystState,
         sink: Sink,
         analysis: Analysis,
+        sealer: Sealer,
         suspects: Suspects,
         limits: Limits,
         clock: Clock,
+        live: LiveBoot | None = None,
         backoff: Backoff | None = None,
         give_back: Callable[[], None] = lambda: None,
     ) -> None:
@@ -81,6 +97,8 @@ class Analyst:
         self._state = state
         self._sink = sink
         self._analysis = analysis
+        self._sealer = sealer
+        self._live = live or LiveBoot()
         self._suspects = suspects
         self._limits = limits
         self._clock = clock
@@ -104,6 +122,8 @@ class Analyst:
         self._since_ns: int | None = None
         self._since_us = 0
         self._caught_up_us = 0
+        self._at_end = False
+        """Whether the last look at the journal found nothing more."""
         self.snapshot = Snapshot()
         self._publish()
 
@@ -111,6 +131,7 @@ class Analyst:
         """Do what is due. Returns the seconds after which there may be something to do again."""
         self._ship()
         busy = self._read()
+        self._keep_alive()
         if self._due():
             self._flush()
             busy = True
@@ -131,6 +152,8 @@ class Analyst:
                 if self._now() < self._commit_at_ns:
                     # Not read to its end: what is there waits for memory or for the state's disk.
                     break
+                if self._at_end:
+                    self._close_logs()
                 if not self._waiting():
                     if not self._pending:
                         self._release(force=True)
@@ -160,7 +183,32 @@ class Analyst:
 
     def _fresh_intake(self) -> Intake:
         with self.counting:
-            return Intake(self._state.load(), self._analysis, self._suspects, self.counting)
+            intake = Intake(self._state.load(), self._analysis, self._suspects, self.counting)
+        intake.know(self._live.boot, self._live.epochs)
+        return intake
+
+    def _keep_alive(self) -> None:
+        """Begin the log of each route at once, and let an idle one say that it is alive."""
+        intake, boot, now_us = self._intake, self._live.boot, self._clock.wall_us()
+        for route in self._live.routes:
+            tree = self._sealer.tree_of(intake.known, boot, route)
+            idle_us = 0 if tree is None or tree.closed else now_us - tree.t_us
+            if (tree is None or idle_us >= self._limits.heartbeat_s * 1e6) and not intake.holds(boot, route):
+                intake.mark(boot, route, "heartbeat" if tree else None, now_us)
+                self._wait_since(now_us)
+
+    def _close_logs(self) -> None:
+        """The last leaf of each live log, at a shutdown that left nothing unread."""
+        intake, boot, now_us = self._intake, self._live.boot, self._clock.wall_us()
+        for route in self._live.routes:
+            tree = self._sealer.tree_of(intake.known, boot, route)
+            if tree is None or not tree.closed:
+                intake.mark(boot, route, "close", now_us)
+                self._wait_since(now_us)
+
+    def _wait_since(self, now_us: int) -> None:
+        if self._since_ns is None:
+            self._since_ns, self._since_us = self._now(), now_us
 
     def _waiting(self) -> bool:
         """Whether anything was read that is not committed."""
@@ -173,6 +221,7 @@ class Analyst:
 
     def _read(self) -> bool:
         """Take the journal's next segments, if there is room for them. True if there were any."""
+        self._at_end = False
         if not self._room() or self._now() < self._commit_at_ns or self._full():
             return False
         intake = self._intake
@@ -183,9 +232,9 @@ class Analyst:
             self._caught_up_us = began_us
         if not segments:
             intake.count_all()
+            self._at_end = True
             return False
-        if self._since_ns is None:
-            self._since_ns, self._since_us = self._now(), began_us
+        self._wait_since(began_us)
         try:
             for segment in segments:
                 if isinstance(segment, Corrupt):
@@ -205,12 +254,12 @@ class Analyst:
         return self._full() or self._now() - self._since_ns >= self._limits.batch_age_s * 1e9
 
     def _flush(self) -> None:
-        """Encode what was read and commit it with cursor, statistics and totals."""
+        """Seal and encode what was read and commit it with cursor, trees, statistics and totals."""
         intake = self._intake
         try:
             intake.count_all()
             self._suspects.encoding()
-            batches = [batch(group) for group in batches_in_order(intake)]
+            batches = seal_in_order(self._sealer, in_order(intake.groups.values()), intake.known)
             self._suspects.idle()
             monitors = {key: intake.monitors[key].state() for key in intake.changed}
             self._state.commit(intake.known, monitors, batches, self._since_us)

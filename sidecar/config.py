@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True):
     commit_interval_s: float = default("commit_interval")
     batch_bytes: int = default("batch_bytes")
     batch_age_s: float = default("batch_age")
+    heartbeat_s: float = default("heartbeat")
+    cluster: str | None = default("cluster")
+    namespace: str | None = default("namespace")
+    workload: str | None = default("workload")
+    pod_uid: str | None = default("pod_uid")
+    enrolment_key: str | None = default("enrolment_key")
     analyst_memory: int = default("analyst_memory")
     decode_limit: int = default("decode_limit")
     decoder: str = default("decoder")
@@ -90,6 +96,12 @@ class Handover(msgspec.Struct, frozen=True):
     life_fd: int
     lock_fd: int
     epochs: tuple[Epoch, ...] = ()
+    signer_fd: int = -1
+    """The analyst's end of the pair over which the supervisor signs."""
+    public_key: bytes = b""
+    """The boot's, 32 bytes."""
+    enrolment: str | None = None
+    """Signed note in which the enrolment key certifies it."""
 
     def write(self) -> int:
         """A memory file that holds this value; its descriptor can be inherited and read many times."""

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from sidecar.errors import DecodeError
 from sidecar.journal.reader import Corrupt, Segment
+from sidecar.ledger.leaf import LeafEncoder
 from sidecar.proxy.message import split_request, split_response
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
-from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
+from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup, log_values
 from sidecar.shipping.state import START, Knowledge, LogEnd, MonitorKey
 from sidecar.suspects import DEATHS, HOPELESS, Suspects
 
@@ -141,6 +142,22 @@ class Intake:
         )
         self._count("segments_corrupt")
         self.known.cursor = corrupt.position
+
+    def know(self, boot: str, epochs: Sequence[Epoch]) -> None:
+        """Take in the identities of a boot before its journal has said them."""
+        for epoch in epochs:
+            self._epoch(boot, epoch)
+
+    def mark(self, boot: str, route: str, kind: str | None, now_us: int) -> None:
+        """Let a log have a file now even without rows; with `kind`, that row of the log's own ends it."""
+        log = f"{boot}.{route}"
+        groups = [group for group in in_order(self.groups.values()) if group.key.log == log]
+        group = groups[-1] if groups else self._rows(boot, route, self._end(boot, route).epoch, now_us)
+        group.mark = kind or group.mark
+
+    def holds(self, boot: str, route: str) -> bool:
+        """Whether rows of that log wait for their file."""
+        return any((key.boot, key.route) == (boot, route) for key in self.groups)
 
     def committed(self) -> None:
         """The rows and counts so far are durable: begin the next batch, the monitors go on."""
@@ -291,8 +308,8 @@ class Intake:
         key = GroupKey(*place)
         group = self.groups.get(key)
         if group is None:
-            known = self.known.epochs.get((boot, route, epoch))
-            group = self.groups[key] = RowGroup(key, known or Epoch(route, epoch, "unknown"))
+            known = self.known.epochs.get((boot, route, epoch)) or Epoch(route, epoch, "unknown")
+            group = self.groups[key] = RowGroup(key, known, LeafEncoder(log_values(key, known)).leaf)
         self._group, self._last_group = group, place
         return group
 
@@ -300,9 +317,9 @@ class Intake:
         self.known.totals[name] = self.known.totals.get(name, 0) + by
 
 
-def batches_in_order(intake: Intake) -> Iterator[RowGroup]:
-    """The groups in the order they are shipped: by log, then by what they begin with."""
-    yield from sorted(intake.groups.values(), key=lambda group: (group.key.log, group.first, group.key.date))
+def in_order(groups: Iterable[RowGroup]) -> list[RowGroup]:
+    """Groups in the order they are sealed and shipped: by log, then by what they begin with."""
+    return sorted(groups, key=lambda group: (group.key.log, group.first, group.key.date, group.key.epoch))
 
 
 class Splitter:

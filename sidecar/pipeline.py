@@ -31,8 +31,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from sidecar import logs
-from sidecar.analyst import Analyst, Limits
+import msgspec
+
+from sidecar import __version__, logs
+from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import Clock, SystemClock
 from sidecar.config import Handover, Settings
 from sidecar.console.admin import serve
@@ -43,8 +45,11 @@ from sidecar.decode.registry import Decoding
 from sidecar.errors import JournalFull, SidecarError
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
+from sidecar.ledger.origin import Place
+from sidecar.sealing import BootFacts, Sealer
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.state import AnalystState
+from sidecar.signing import SigningClient
 from sidecar.statistics.monitor import Monitor
 from sidecar.suspects import Suspects
 
@@ -81,10 +86,26 @@ def build(handover: Handover, clock: Clock) -> Analyst:
             new_monitor=lambda: Monitor(settings.baseline_exchanges),
             restore_monitor=Monitor.restore,
         ),
+        sealer=Sealer(boot_facts(handover), SigningClient(handover.signer_fd), clock),
         suspects=suspects,
-        limits=Limits(_batch_bytes(settings, journal), settings.batch_age_s),
+        limits=Limits(_batch_bytes(settings, journal), settings.batch_age_s, settings.heartbeat_s),
         clock=clock,
+        live=LiveBoot(handover.boot, handover.epochs),
         give_back=memory_giver(),
+    )
+
+
+def boot_facts(handover: Handover) -> BootFacts:
+    """What this boot's logs say of it: its settings are in their second leaf."""
+    settings = handover.settings
+    parts = (settings.cluster, settings.namespace, settings.workload, settings.pod_uid)
+    return BootFacts(
+        place=Place(*(part or "" for part in parts)),
+        boot=handover.boot,
+        version=__version__,
+        public_key=handover.public_key,
+        enrolment=handover.enrolment,
+        settings=msgspec.to_builtins(settings),
     )
 
 

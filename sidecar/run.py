@@ -28,11 +28,15 @@ from sidecar.clock import Clock, SystemClock
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ControlServer
 from sidecar.counters import Counters, Global
-from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion
+from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion, LedgerError
 from sidecar.identity.static import static_epoch
 from sidecar.journal.folder import acquire_lock, check
+from sidecar.ledger.enrolment import certify
+from sidecar.ledger.note import SigningKey
+from sidecar.ledger.origin import Place
 from sidecar.listening import listen, resolve
 from sidecar.records import Epoch
+from sidecar.signing import SigningServer
 from sidecar.supervisor import ANALYST_DELAY_LIMIT_S, RECORDER_DELAY_LIMIT_S, Child, Supervisor
 
 log = logging.getLogger("sidecar.run")
@@ -65,18 +69,31 @@ def run(
     journal = Path(settings.journal)
     check_store(Path(settings.store))
     settings = with_artifact_digests(settings)
+    enroller = enrolment_key(settings)
     with ExitStack() as stack:
         lock_fd = lock_journal(journal)
         stack.callback(os.close, lock_fd)
         settings, sockets = open_sockets(settings, stack)
         counters = _counters(journal, settings, clock, stack)
         raise_descriptor_limit(settings.max_connections)
-        whole = _handover(settings, sockets, counters, lock_fd, stack)
-        recorder = _child("recorder", recorder_command, msgspec.structs.replace(whole, admin_fd=-1), stack)
+        selector = stack.enter_context(selectors.DefaultSelector())
+        key = SigningKey.generate(f"boot-{counters.boot}")
+        signer = SigningServer(selector, key, counters.boot)
+        stack.callback(signer.close)
+        whole = msgspec.structs.replace(
+            _handover(settings, sockets, counters, lock_fd, stack),
+            signer_fd=signer.theirs.fileno(),
+            public_key=key.verifier.public_key,
+            enrolment=certify(enroller, place_of(settings).prefix, counters.boot, key.verifier.public_key)
+            if enroller
+            else None,
+        )
+        recorder = _child(
+            "recorder", recorder_command, msgspec.structs.replace(whole, admin_fd=-1, signer_fd=-1), stack
+        )
         analyst = _child(
             "analyst", analyst_command, msgspec.structs.replace(whole, listeners={}, health_fd=-1), stack
         )
-        selector = stack.enter_context(selectors.DefaultSelector())
         supervisor = Supervisor(
             counters,
             recorder,
@@ -158,6 +175,7 @@ def _child(name: str, command: Sequence[str], handover: Handover, stack: ExitSta
     stack.callback(os.close, descriptor)
     listeners = [each for many in handover.listeners.values() for each in many]
     inherited = [*listeners, handover.health_fd, handover.admin_fd, handover.life_fd, handover.lock_fd]
+    inherited.append(handover.signer_fd)
     limit_s = RECORDER_DELAY_LIMIT_S if name == "recorder" else ANALYST_DELAY_LIMIT_S
     return Child(name, command, descriptor, [each for each in inherited if each >= 0], limit_s)
 
@@ -205,6 +223,27 @@ def with_artifact_digests(settings: Settings) -> Settings:
         return msgspec.structs.replace(route, artifact_digest=artifact_digest(route.artifact))
 
     return msgspec.structs.replace(settings, routes=tuple(hashed(route) for route in settings.routes))
+
+
+def enrolment_key(settings: Settings) -> SigningKey | None:
+    """The private key that certifies boot keys, if one is configured. Raises ConfigError."""
+    if settings.enrolment_key is None:
+        return None
+    try:
+        return SigningKey.parse(Path(settings.enrolment_key).read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not text"
+        raise ConfigError(
+            f"enrolment_key: {settings.enrolment_key}: {reason}: give a file made by `sidecar keys new`"
+        ) from error
+    except LedgerError as error:
+        raise ConfigError(f"enrolment_key: {settings.enrolment_key}: {error}") from error
+
+
+def place_of(settings: Settings) -> Place:
+    """Where this sidecar runs, as its logs' names say."""
+    parts = (settings.cluster, settings.namespace, settings.workload, settings.pod_uid)
+    return Place(*(part or "" for part in parts))
 
 
 def lock_journal(folder: Path) -> int:

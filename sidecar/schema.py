@@ -72,14 +72,14 @@ ROW_COLUMNS: Final[dict[str, str]] = {
 """Sealed values of a row, in the order of the canonical bytes; `map` is map<utf8, utf8>."""
 
 UNSEALED_COLUMNS: Final[dict[str, str]] = {
-    "leaf_index": "int64",
     "leaf_hash": "binary",
     "salt": "binary",
+    "leaf_index": "int64",
 }
 """Beside the leaf: its place and hash, which the tree binds, and the salt of its commitments."""
 
 BLOB_COLUMNS: Final = ("request_body", "response_body", "inputs", "outputs", "decoded_ciphertext")
 """Sealed by commitment, so that erasing the bytes leaves the leaf whole."""
 
-COLUMN_TYPES: Final[dict[str, str]] = {**UNSEALED_COLUMNS, **LOG_COLUMNS, **ROW_COLUMNS}
+COLUMN_TYPES: Final[dict[str, str]] = {**ROW_COLUMNS, **LOG_COLUMNS, **UNSEALED_COLUMNS}
 """Every column of a batch file, in the file's order."""

@@ -18,6 +18,7 @@ from sidecar.settings_values import (
     parse_digest,
     parse_directory,
     parse_duration,
+    parse_label,
     parse_name,
     parse_path,
     parse_size,
@@ -110,6 +111,20 @@ TABLE: tuple[Setting, ...] = (
     Setting(
         "store", "DIR", parse_directory, None, "Folder that takes the finished batches of records. Required."
     ),
+    Setting(
+        "cluster", "NAME", parse_label, None, "Where this sidecar runs, as the names of its logs say it."
+    ),
+    Setting("namespace", "NAME", parse_label, None, "Likewise: the namespace, or what stands for it."),
+    Setting("workload", "NAME", parse_label, None, "Likewise: the Deployment, InferenceService or host."),
+    Setting("pod_uid", "UID", parse_label, None, "Likewise: the pod's uid."),
+    Setting(
+        "enrolment_key",
+        "FILE",
+        parse_path,
+        None,
+        "Private key (`sidecar keys new`) that certifies this boot's signing key; without it logs are "
+        "self-signed.",
+    ),
     Setting("journal", "DIR", parse_path, "./journal", "Folder of the journal: what is not shipped yet."),
     _address("health", "127.0.0.1:9900", "Where the recorder answers `/healthz` and `/readyz`."),
     _address("admin", "127.0.0.1:9901", "Where the analyst answers `/metrics` and `/api/v1/status`."),
@@ -187,6 +202,13 @@ TABLE: tuple[Setting, ...] = (
         "30s",
         "Age of a batch's oldest record before it is shipped.",
         minimum="100ms",
+        maximum="1d",
+    ),
+    _duration(
+        "heartbeat",
+        "5m",
+        "A log without another leaf for so long says that it is alive.",
+        minimum="1s",
         maximum="1d",
     ),
     _size("analyst_memory", "512MiB", "Memory limit of the analyst process.", "128MiB"),

@@ -143,11 +143,16 @@ def parse_digest(text: str) -> str:
     return text
 
 
-def parse_name(text: str) -> str:
-    """Text that can be shown and stored: 1 to 128 printable characters."""
-    if not 1 <= len(text) <= 128 or not text.isprintable() or text != text.strip():
-        raise ValueError("is no name: write 1 to 128 printable characters, without space at the ends")
+def parse_name(text: str, most: int = 128) -> str:
+    """Text that can be shown and stored: 1 to `most` printable characters."""
+    if not 1 <= len(text) <= most or not text.isprintable() or text != text.strip():
+        raise ValueError(f"is no name: write 1 to {most} printable characters, without space at the ends")
     return text
+
+
+def parse_label(text: str) -> str:
+    """Text that names a place, as long as names may be in Kubernetes."""
+    return parse_name(text, most=253)
 
 
 def parse_route_name(text: str) -> str:

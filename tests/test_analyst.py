@@ -28,6 +28,7 @@ from sidecar.shipping.state import START, AnalystState
 from sidecar.suspects import HOPELESS, Suspects
 from tests.support.analyst_child import POINTS
 from tests.support.journaled import BOOT, EPOCH, START_US, CountingMonitor, analysis, exchange, fill
+from tests.support.sealing import sealer_of
 from tests.support.stored import sequence_numbers, stored_rows
 
 COUNT = 3_000
@@ -57,10 +58,11 @@ class Bench:
             self.state,
             self.sink,
             analysis(trap),
+            sealer_of(BOOT, self.clock),
             Suspects(self.journal / "analyst-marker.bin"),
             limits,
             self.clock,
-            Backoff(first_s=1.0, cap_s=8.0, uniform=lambda low, high: high),
+            backoff=Backoff(first_s=1.0, cap_s=8.0, uniform=lambda low, high: high),
         )
 
     def run(self, analyst: Analyst, steps: int = 200) -> None:

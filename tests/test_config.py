@@ -53,6 +53,12 @@ OTHER: dict[str, tuple[str, Any]] = {
     "drain_delay": ("5s", 5.0),
     "grace": ("0", 0.0),
     "ship_timeout": ("1s", 1.0),
+    "heartbeat": ("90s", 90.0),
+    "cluster": ("prod", "prod"),
+    "namespace": ("lending", "lending"),
+    "workload": ("mortgage-v2", "mortgage-v2"),
+    "pod_uid": ("2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11", "2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11"),
+    "enrolment_key": ("enrol.key", "enrol.key"),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),
 }

@@ -1,9 +1,8 @@
 """Rows → one Parquet file and the name it is stored under.
 
-Equal rows and metadata give equal bytes, in any process: the file's own
-SHA-256 is part of its name, and a second put after a crash must be the same
-object. That is why all metadata is one key: the writer keeps several keys in
-an order that differs from process to process.
+The file's own SHA-256 is part of its name, so a put that is repeated after a
+crash is the same object. All metadata is one key: the writer keeps several
+keys in an order that differs from process to process.
 """
 
 from __future__ import annotations
@@ -11,16 +10,19 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 import orjson
-from arro3.core import RecordBatchReader
+from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import write_parquet
 
-from sidecar.shipping.rows import COLUMNS, SCHEMA, GroupKey, RowGroup
+from sidecar.schema import BLOB_COLUMNS, COLUMN_TYPES
+from sidecar.shipping.columns import SCHEMA
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "sidecar"
 NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
 """What Hive-style readers take for null in a partition folder."""
@@ -32,17 +34,22 @@ _UNIQUE = (
     "t_request_end_us",
     "t_first_byte_us",
     "t_end_us",
-    "request_body",
-    "response_body",
-    "inputs",
-    "outputs",
-    "details",
     "request_body_sha256",
     "response_body_sha256",
+    "wrapped_key",
+    "key_commitment",
+    "details",
+    "leaf_hash",
+    "salt",
+    "leaf_index",
+    *BLOB_COLUMNS,
 )
 """Columns whose values rarely repeat: a dictionary for them costs time and space."""
 
-_NO_STATISTICS = tuple(name for name in COLUMNS if name.endswith(("_head", "_body", "_trailers", "_interim")))
+_NO_STATISTICS = (
+    *(name for name in COLUMN_TYPES if name.endswith(("_head", "_body", "_trailers", "_interim"))),
+    *("inputs", "outputs", "decoded_ciphertext", "wrapped_key", "key_commitment", "leaf_hash", "salt"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,51 +61,82 @@ class EncodedBatch:
     data: bytes
     records: int
     """Rows in it."""
+    before: tuple[tuple[str, bytes], ...] = ()
+    """Objects that must be in the store before it is, by name."""
 
 
-def encode(group: RowGroup) -> bytes:
-    """The group as a zstd-compressed Parquet file; deterministic for equal rows."""
-    key = group.key
-    metadata = {
-        "format": FORMAT,
-        "log": key.log,
-        "model": group.epoch.model,
-        "digest": group.epoch.digest,
-        "date": key.iso_date,
-        "rows": group.rows,
-        "first": group.first,
-        "last": group.last,
-        "t_min_us": group.t_min_us,
-        "t_max_us": group.t_max_us,
-    }
+@dataclass(frozen=True, slots=True)
+class BatchFacts:
+    """What a file's name and metadata say of it. Leaves count from 0, sequence numbers from 1 (0: none)."""
+
+    origin: str
+    log: str
+    model: str
+    digest: str
+    date: str
+    rows: int
+    first_leaf: int
+    first_seq: int
+    last_seq: int
+    t_min_us: int
+    t_max_us: int
+    checkpoint: str
+    public_key: str
+    enrolment: str | None
+    keys: str | None
+
+    @property
+    def last_leaf(self) -> int:
+        return self.first_leaf + self.rows - 1
+
+    def metadata(self) -> dict[str, Any]:
+        """The JSON under the file's one metadata key."""
+        return {
+            "format": FORMAT,
+            "canonical": 1,
+            "origin": self.origin,
+            "log": self.log,
+            "model": self.model,
+            "digest": self.digest,
+            "date": self.date,
+            "rows": self.rows,
+            "first_leaf": self.first_leaf,
+            "last_leaf": self.last_leaf,
+            "first_seq": self.first_seq,
+            "last_seq": self.last_seq,
+            "t_min_us": self.t_min_us,
+            "t_max_us": self.t_max_us,
+            "checkpoint": self.checkpoint,
+            "public_key": self.public_key,
+            "enrolment": self.enrolment,
+            "keys": self.keys,
+        }
+
+
+def encode(facts: BatchFacts, batches: Sequence[RecordBatch]) -> bytes:
+    """The rows as a zstd-compressed Parquet file; deterministic for equal rows and facts."""
     out = io.BytesIO()
     write_parquet(
-        RecordBatchReader.from_batches(SCHEMA, list(group.slices())),
+        RecordBatchReader.from_batches(SCHEMA, batches),
         out,
         compression="zstd(1)",
         column_dictionary_enabled=dict.fromkeys(_UNIQUE, False),
         column_max_statistics_size=dict.fromkeys(_NO_STATISTICS, 0),
         created_by="sidecar",
-        key_value_metadata={METADATA_KEY: orjson.dumps(metadata).decode()},
+        key_value_metadata={METADATA_KEY: orjson.dumps(facts.metadata()).decode()},
         max_row_group_size=65_536,
     )
     return out.getvalue()
 
 
-def batch(group: RowGroup) -> EncodedBatch:
-    """Encode the group and give it its name."""
-    data = encode(group)
-    return EncodedBatch(object_name(group, data), data, group.rows)
-
-
-def object_name(group: RowGroup, data: bytes) -> str:
-    """Where the file belongs: partition folders, then log, sequence range and content hash."""
-    key: GroupKey = group.key
+def object_name(facts: BatchFacts, data: bytes) -> str:
+    """Where the file belongs: partition folders, then origin, ranges of leaves and numbers, content hash."""
     digest = hashlib.sha256(data).hexdigest()[:16]
-    model, named = path_safe(group.epoch.model), path_safe(group.epoch.digest.replace(":", "-"))
+    model, named = path_safe(facts.model), path_safe(facts.digest.replace(":", "-"))
     return (
-        f"records/model={model}/digest={named}"
-        f"/date={key.iso_date}/{key.log}-{group.first:012d}-{group.last:012d}-{digest}.parquet"
+        f"records/model={model}/digest={named}/date={facts.date}/{facts.origin}"
+        f"-L{facts.first_leaf:012d}-{facts.last_leaf:012d}-S{facts.first_seq:012d}-{facts.last_seq:012d}"
+        f"-{digest}.parquet"
     )
 
 

@@ -2,94 +2,49 @@
 
 Rows are kept as tuples and turned into Arrow columns a slice at a time, so that
 the many small Python objects of a busy half minute never exist all at once.
-The columns are the store's contract; docs/records.md lists them with units.
+Each row's leaf is made when it is appended; its index is known when the file
+is made. The columns are the store's contract (`sidecar.schema`, docs/records.md).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from json import dumps as dumps_any
 from typing import Any
 
+import numpy as np
 import orjson
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
+from arro3.core import Array, RecordBatch
 
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
+from sidecar.schema import LOG_COLUMNS, ROW_COLUMNS
+from sidecar.shipping.columns import SCHEMA, UNPLACED, array
 
 SLICE_ROWS = 1_000
 SLICE_BYTES = 1 << 20
 HEADS_KEPT = 64
 DAY_US = 86_400_000_000
+SALT_BYTES = 32
 
-_UTF8, _BINARY, _INT64, _INT32, _BOOL = (
-    DataType.utf8(),
-    DataType.binary(),
-    DataType.int64(),
-    DataType.int32(),
-    DataType.bool(),
-)
-
-SHARED = ("log", "route", "boot", "model", "image_digest", "artifact_digest", "identity_source", "epoch")
-"""Columns that hold one value for all rows of a file."""
-
-COLUMNS: dict[str, DataType] = {
-    "record_id": _UTF8,
-    "kind": _UTF8,
-    "log": _UTF8,
-    "route": _UTF8,
-    "boot": _UTF8,
-    "seq": _INT64,
-    "count": _INT64,
-    "model": _UTF8,
-    "image_digest": _UTF8,
-    "artifact_digest": _UTF8,
-    "identity_source": _UTF8,
-    "epoch": _INT64,
-    "connection": _INT64,
-    "client": _UTF8,
-    "t_request_us": _INT64,
-    "t_request_end_us": _INT64,
-    "t_first_byte_us": _INT64,
-    "t_end_us": _INT64,
-    "method": _UTF8,
-    "path": _UTF8,
-    "status": _INT32,
-    "outcome": _UTF8,
-    "reason": _UTF8,
-    "request_bytes": _INT64,
-    "response_bytes": _INT64,
-    "request_head": _BINARY,
-    "request_body": _BINARY,
-    "request_trailers": _BINARY,
-    "response_interim": _BINARY,
-    "response_head": _BINARY,
-    "response_body": _BINARY,
-    "response_trailers": _BINARY,
-    "request_body_length": _INT64,
-    "request_body_sha256": _BINARY,
-    "response_body_length": _INT64,
-    "response_body_sha256": _BINARY,
-    "request_complete": _BOOL,
-    "response_complete": _BOOL,
-    "decoder": _UTF8,
-    "decode_error": _UTF8,
-    "inputs": _UTF8,
-    "outputs": _UTF8,
-    "details": _UTF8,
-}
-SCHEMA = Schema([Field(name, kind, nullable=True) for name, kind in COLUMNS.items()])
-_OWN = tuple(name for name in COLUMNS if name not in SHARED)
+_OWN = (*ROW_COLUMNS, "leaf_hash", "salt")
 _OFTEN_EQUAL = frozenset(
     name
     for name in _OWN
     if name.endswith(("_trailers", "_interim", "_complete", "_sha256"))
-    or name in ("kind", "count", "client", "method", "path", "status", "outcome", "reason")
-    or name in ("decoder", "decode_error", "details")
+    or name in ("kind", "count", "client", "method", "path", "status", "outcome", "reason", "decoder")
+    or name in ("decode_error", "decision", "keys", "redacted", "details")
+    or name in ("subject_key_id", "wrapped_key", "key_commitment", "decoded_ciphertext")
 )
 """Columns that are mostly one value over a whole slice, whose array is then made once and cut to length."""
 _OUTCOMES = {int(outcome): outcome.label for outcome in Outcome}
+
+Row = tuple[Any, ...]
+"""Values of one row in the order of `ROW_COLUMNS`."""
+LeafMaker = Callable[[Row, bytes | None], bytes]
+"""The hash of a row's leaf, given the salt of its commitments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,25 +65,69 @@ class GroupKey:
         return datetime.fromtimestamp(self.date * 86_400, UTC).date().isoformat()
 
 
+def log_values(key: GroupKey, epoch: Epoch) -> tuple[Any, ...]:
+    """Values of `LOG_COLUMNS` for every row of a file."""
+    return (
+        key.log,
+        key.route,
+        key.boot,
+        epoch.model,
+        epoch.image_digest,
+        epoch.artifact_digest,
+        epoch.source,
+        key.epoch,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Protected:
+    """The blobs of an exchange as they are stored when they are encrypted."""
+
+    request_body: bytes | None
+    response_body: bytes | None
+    decoded: bytes | None
+    subject_key_id: bytes
+    wrapped_key: bytes
+    key_commitment: bytes
+
+
+Protect = Callable[[str, "bytes | None", "bytes | None", "bytes | None", "str | None"], Protected]
+"""Encrypts record id, request body, response body and decoded JSON for a subject (None: the batch's own)."""
+
+
 class RowGroup:
     """The growing content of one file.
 
     `raw_bytes` is what the rows hold in payload bytes, `first` and `last` the
-    range of sequence numbers they speak of, `t_min_us` and `t_max_us` the range
-    of `t_request_us`.
+    range of sequence numbers they speak of (0 when none does), `t_min_us` and
+    `t_max_us` the range of `t_request_us`, `leaves` the rows' leaf hashes,
+    `mark` the kind of the log's own row that ends the file, if any.
     """
 
-    def __init__(self, key: GroupKey, epoch: Epoch) -> None:
+    def __init__(
+        self,
+        key: GroupKey,
+        epoch: Epoch,
+        leaf: LeafMaker,
+        protect: Protect | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
         self.key = key
         self.epoch = epoch
         self.rows = 0
         self.raw_bytes = 0
-        self.first = -1
-        self.last = -1
+        self.first = 0
+        self.last = 0
         self.t_min_us = -1
         self.t_max_us = -1
+        self.leaves: list[bytes] = []
+        self.mark: str | None = None
+        self._leaf = leaf
+        self._protect = protect
+        self._random = random
+        self._log_values = log_values(key, epoch)
         self._prefix = key.log + "."
-        self._tuples: list[tuple[Any, ...]] = []
+        self._tuples: list[Row] = []
         self._slices: list[RecordBatch] = []
         self._constants: dict[str, tuple[Any, Array]] = {}
         self._slice_bytes = 0
@@ -141,8 +140,11 @@ class RowGroup:
         response: Message,
         observation: Observation | None,
         decode_error: str | None,
+        keys: Mapping[str, str] | None = None,
+        redacted: str | None = None,
+        subject: str | None = None,
     ) -> None:
-        """Append one exchange; the messages hold its bytes without transfer coding."""
+        """Append one exchange; the messages hold its bytes without transfer coding, already redacted."""
         seq = exchange.seq
         start = exchange.t_request_us
         line = self._lines.get(request.head)
@@ -152,9 +154,31 @@ class RowGroup:
             line = self._lines[request.head] = _request_line(request.start_line)
         method, path = line
         ended, first, end = exchange.request_end_ns, exchange.first_byte_ns, exchange.end_ns
+        record_id = self._prefix + str(seq)
+        inputs = outputs = decision = None
+        if observation is not None:
+            inputs, outputs = json_text(observation.inputs), json_text(observation.outputs)
+            decision = decision_of(observation)
+        request_body: bytes | None = request.body
+        response_body: bytes | None = response.body
+        key_id = wrapped = commitment = decoded = None
+        if self._protect is not None:
+            plain = decoded_json(inputs, outputs, decision)
+            protected = self._protect(record_id, request.body, response.body, plain, subject)
+            request_body, response_body, decoded = (
+                protected.request_body,
+                protected.response_body,
+                protected.decoded,
+            )
+            key_id, wrapped, commitment = (
+                protected.subject_key_id,
+                protected.wrapped_key,
+                protected.key_commitment,
+            )
+            inputs = outputs = decision = None
         self._append(
             (
-                self._prefix + str(seq),
+                record_id,
                 "exchange",
                 seq,
                 None,
@@ -172,11 +196,11 @@ class RowGroup:
                 exchange.request_bytes,
                 exchange.response_bytes,
                 request.head,
-                request.body,
+                request_body,
                 request.trailers or None,
                 response.interim or None,
                 response.head,
-                response.body,
+                response_body,
                 response.trailers or None,
                 request.length,
                 request.sha256,
@@ -186,10 +210,18 @@ class RowGroup:
                 response.complete,
                 observation.decoder if observation else None,
                 decode_error,
-                json_text(observation.inputs) if observation else None,
-                json_text(observation.outputs) if observation else None,
+                inputs,
+                outputs,
+                decision,
+                keys or None,
+                redacted,
+                key_id,
+                wrapped,
+                commitment,
+                decoded,
                 None,
             ),
+            self._random(SALT_BYTES),
             seq,
             seq,
             start,
@@ -199,73 +231,74 @@ class RowGroup:
     def gap(self, gap: Gap) -> None:
         """Append a run of sequence numbers that left no record."""
         last = gap.first_seq + max(gap.count, 1) - 1
-        self._append(
-            _sparse(
-                record_id=self._prefix + str(gap.first_seq),
-                kind="gap",
-                seq=gap.first_seq,
-                count=gap.count,
-                t_request_us=gap.t_from_us,
-                t_end_us=gap.t_to_us,
-                reason=gap.reason,
-            ),
-            gap.first_seq,
-            last,
-            gap.t_from_us,
-            512,
+        row = sparse(
+            record_id=self._prefix + str(gap.first_seq),
+            kind="gap",
+            seq=gap.first_seq,
+            count=gap.count,
+            t_request_us=gap.t_from_us,
+            t_end_us=gap.t_to_us,
+            reason=gap.reason,
         )
+        self._append(row, None, gap.first_seq, last, gap.t_from_us)
 
     def delivery(self, delivery: Delivery) -> None:
         """Append the news that an already recorded response did not arrive whole."""
-        self._append(
-            _sparse(
-                record_id=f"{self._prefix}{delivery.seq}-delivery",
-                kind="delivery",
-                seq=delivery.seq,
-                t_request_us=delivery.t_us,
-                t_end_us=delivery.t_us,
-                outcome=_OUTCOMES.get(delivery.outcome) or f"outcome_{delivery.outcome}",
-            ),
-            delivery.seq,
-            delivery.seq,
-            delivery.t_us,
-            512,
+        row = sparse(
+            record_id=f"{self._prefix}{delivery.seq}-delivery",
+            kind="delivery",
+            seq=delivery.seq,
+            t_request_us=delivery.t_us,
+            t_end_us=delivery.t_us,
+            outcome=_OUTCOMES.get(delivery.outcome) or f"outcome_{delivery.outcome}",
         )
+        self._append(row, None, delivery.seq, delivery.seq, delivery.t_us)
 
     def event(self, event: Event, after_seq: int, segment: int, index: int) -> None:
         """Append an event, which follows exchange `after_seq` and has its place in the journal as its id."""
-        self._append(
-            _sparse(
-                record_id=f"{self._prefix}{after_seq}-event-{segment}-{index}",
-                kind="event",
-                t_request_us=event.t_us,
-                reason=event.name,
-                details=json_text(event.details),
-            ),
-            after_seq,
-            after_seq,
-            event.t_us,
-            512,
+        row = sparse(
+            record_id=f"{self._prefix}{after_seq}-event-{segment}-{index}",
+            kind="event",
+            t_request_us=event.t_us,
+            reason=event.name,
+            details=json_text(event.details),
         )
+        self._append(row, None, after_seq, after_seq, event.t_us)
 
-    def slices(self) -> Iterator[RecordBatch]:
-        """All rows so far as Arrow batches, in the order they were appended."""
+    def batches(self, first_leaf: int, before: Sequence[Row], after: Sequence[Row]) -> list[RecordBatch]:
+        """All rows as Arrow batches with their leaf indices, between the log's own rows."""
         self._cut()
-        return iter(self._slices)
+        made: list[RecordBatch] = []
+        index = first_leaf
+        for batch in (*self._own(before), *self._slices, *self._own(after)):
+            count = batch.num_rows
+            indices = Array.from_numpy(np.arange(index, index + count, dtype=np.int64))
+            made.append(RecordBatch.from_arrays([*batch.columns, indices], schema=SCHEMA))
+            index += count
+        return made
 
-    def _append(self, row: tuple[Any, ...], first: int, last: int, t_us: int, size: int) -> None:
-        self._tuples.append(row)
+    def leaf(self, row: Row) -> bytes:
+        """Leaf hash of one of the log's own rows."""
+        return self._leaf(row, None)
+
+    def _own(self, rows: Sequence[Row]) -> list[RecordBatch]:
+        return [self._columns([(*row, self._leaf(row, None), None) for row in rows])] if rows else []
+
+    def _append(
+        self, row: Row, salt: bytes | None, first: int, last: int, t_us: int, size: int = 512
+    ) -> None:
+        leaf = self._leaf(row, salt)
+        self.leaves.append(leaf)
+        self._tuples.append((*row, leaf, salt))
+        if last:
+            self.first = min(self.first, first) if self.first else first
+            self.last = max(self.last, last)
         if self.rows == 0:
-            self.first, self.last, self.t_min_us, self.t_max_us = first, last, t_us, t_us
-        else:
-            if first < self.first:
-                self.first = first
-            if last > self.last:
-                self.last = last
-            if t_us > self.t_max_us:
-                self.t_max_us = t_us
-            elif t_us < self.t_min_us:
-                self.t_min_us = t_us
+            self.t_min_us = self.t_max_us = t_us
+        elif t_us > self.t_max_us:
+            self.t_max_us = t_us
+        elif t_us < self.t_min_us:
+            self.t_min_us = t_us
         self.rows += 1
         self.raw_bytes += size
         self._slice_bytes += size
@@ -273,39 +306,53 @@ class RowGroup:
             self._cut()
 
     def _cut(self) -> None:
-        if not self._tuples:
-            return
-        count = len(self._tuples)
-        key, epoch = self.key, self.epoch
-        shared = (
-            key.log,
-            key.route,
-            key.boot,
-            epoch.model,
-            epoch.image_digest,
-            epoch.artifact_digest,
-            epoch.source,
-            key.epoch,
-        )
+        if self._tuples:
+            self._slices.append(self._columns(self._tuples))
+            self._tuples.clear()
+            self._slice_bytes = 0
+
+    def _columns(self, rows: list[Row]) -> RecordBatch:
+        """The rows as one Arrow batch with every column but the leaf index."""
+        count = len(rows)
         arrays = {
-            name: self._constant(name, value, count) for name, value in zip(SHARED, shared, strict=True)
+            name: self._constant(name, value, count)
+            for name, value in zip(LOG_COLUMNS, self._log_values, strict=True)
         }
-        for name, values in zip(_OWN, zip(*self._tuples, strict=True), strict=True):
+        for name, values in zip(_OWN, zip(*rows, strict=True), strict=True):
             if name in _OFTEN_EQUAL and values.count(values[0]) == count:
                 arrays[name] = self._constant(name, values[0], count)
             else:
-                arrays[name] = Array(values, type=COLUMNS[name])
-        self._tuples.clear()
-        batch = RecordBatch.from_arrays([arrays[name] for name in COLUMNS], schema=SCHEMA)
-        self._slices.append(batch)
-        self._slice_bytes = 0
+                arrays[name] = array(name, values)
+        return RecordBatch.from_arrays([arrays[name] for name in UNPLACED.names], schema=UNPLACED)
 
     def _constant(self, name: str, value: Any, count: int) -> Array:
         known = self._constants.get(name)
         if known is None or known[0] != value:
-            made = Array((value,) * SLICE_ROWS, type=COLUMNS[name])
+            made = array(name, (value,) * SLICE_ROWS)
             known = self._constants[name] = (value, made)
         return known[1].slice(0, count)
+
+
+def sparse(**values: Any) -> Row:
+    """A row with these values and nothing else."""
+    return tuple(values.get(name) for name in ROW_COLUMNS)
+
+
+def decision_of(observation: Observation) -> str | None:
+    """The first output's first value as text, if it is a scalar: what `find --decision` looks for."""
+    for values in observation.outputs.values():
+        value = values[0] if values else None
+        if isinstance(value, str):
+            return value
+        return None if value is None or isinstance(value, (list, dict)) else json_text(value)
+    return None
+
+
+def decoded_json(inputs: str | None, outputs: str | None, decision: str | None) -> str | None:
+    """What is encrypted in place of the decoded columns: one JSON object, None if nothing was decoded."""
+    if inputs is None or outputs is None:
+        return None
+    return f'{{"inputs":{inputs},"outputs":{outputs},"decision":{json_text(decision)}}}'
 
 
 def json_text(value: Any) -> str:
@@ -327,7 +374,3 @@ def _request_line(line: bytes) -> tuple[str | None, str | None]:
 def _status(head: bytes) -> int | None:
     digits = head[9:12]
     return int(digits) if digits.isdigit() and len(digits) == 3 else None
-
-
-def _sparse(**values: Any) -> tuple[Any, ...]:
-    return tuple(values.get(name) for name in _OWN)

@@ -13,10 +13,13 @@ Keys of the one database (all values msgpack unless said otherwise):
     totals                   map of name to number: what was read, counted up to the cursor
     shipping                 map of name to number: what was put
     logs                     map of log to [last seq, last t_us, epoch]
+    trees                    map of log to [origin, sealing boot, [tree size, frontier hashes…], root, last
+                             batch's name, its SHA-256, time of its last leaf, epochs named, closed]
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
     monitor/SHA-256          [route, digest, state]
-    pending/NUMBER           [name, size, rows, cursor before it, when its first row was read]
+    pending/NUMBER           [name, size, rows, cursor before it, when its first row was read]; objects that a
+                             batch needs stand before it, with no rows
     part/NUMBER/PART         a pending batch's raw bytes, PART_BYTES each but the last
 
 NUMBER is a big-endian u64, PART a big-endian u32.
@@ -28,7 +31,7 @@ import hashlib
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +42,7 @@ from sidecar.errors import JournalError, JournalFull, JournalVersion
 from sidecar.records import Epoch, Position
 from sidecar.shipping.parquet import EncodedBatch
 
-FORMAT = 1
+FORMAT = 2
 MAP_BYTES = 1 << 32
 """Address space, not disk: the file grows only to what was pending at its worst."""
 PART_BYTES = 256 * 1024
@@ -68,6 +71,29 @@ class LogEnd:
 
 
 @dataclass(slots=True)
+class Tree:
+    """Where the sealing of a log had come to: all that is needed to append to it."""
+
+    origin: str
+    sealer: str
+    """Boot whose key signs it; another boot begins a tree of its own."""
+    frontier: list[int | bytes]
+    """As `ledger.tree.Frontier.to_list` gives it."""
+    root: bytes = b""
+    batch: str = ""
+    batch_sha256: bytes = b""
+    t_us: int = 0
+    """Wall clock when its last leaf was sealed."""
+    epochs: list[int] = field(default_factory=list)
+    """Identity epochs that have their leaf."""
+    closed: bool = False
+
+    @property
+    def size(self) -> int:
+        return int(self.frontier[0])
+
+
+@dataclass(slots=True)
 class Knowledge:
     """Everything the state holds but the batches' bytes; what a restarted analyst begins with."""
 
@@ -75,6 +101,7 @@ class Knowledge:
     totals: dict[str, int] = field(default_factory=dict)
     shipping: dict[str, int] = field(default_factory=dict)
     logs: dict[str, LogEnd] = field(default_factory=dict)
+    trees: dict[str, Tree] = field(default_factory=dict)
     epochs: dict[EpochKey, Epoch] = field(default_factory=dict)
     monitors: dict[MonitorKey, bytes] = field(default_factory=dict)
 
@@ -164,6 +191,7 @@ class AnalystState:
             known.totals = dict(_get(transaction, b"totals", {}))
             known.shipping = dict(_get(transaction, b"shipping", {}))
             known.logs = {log: LogEnd(*end) for log, end in _get(transaction, b"logs", {}).items()}
+            known.trees = {log: Tree(*tree) for log, tree in _get(transaction, b"trees", {}).items()}
             for boot, *fields in _get(transaction, b"epochs", []):
                 epoch = Epoch(*fields)
                 known.epochs[boot, epoch.route, epoch.number] = epoch
@@ -192,6 +220,8 @@ class AnalystState:
             transaction.put(b"totals", msgpack.packb(known.totals))
             ends = {log: (end.seq, end.t_us, end.epoch) for log, end in known.logs.items()}
             transaction.put(b"logs", msgpack.packb(ends))
+            trees = {log: astuple(tree) for log, tree in known.trees.items()}
+            transaction.put(b"trees", msgpack.packb(trees))
             transaction.put(
                 b"epochs", msgpack.packb([_epoch_row(boot, e) for (boot, *_), e in known.epochs.items()])
             )
@@ -200,8 +230,11 @@ class AnalystState:
                 transaction.put(_MONITOR + name, msgpack.packb((route, digest, state)))
             number = _last_number(transaction)
             for batch in batches:
+                for name, data in batch.before:
+                    number += 1
+                    _put_object(transaction, number, (name, data, 0), before, since_us)
                 number += 1
-                _put_batch(transaction, number, batch, before, since_us)
+                _put_object(transaction, number, (batch.name, batch.data, batch.records), before, since_us)
 
         self._write(write)
 
@@ -264,12 +297,13 @@ class _DamagedError(Exception):
     """The environment opens but does not hold what this module writes."""
 
 
-def _put_batch(
-    transaction: lmdb.Transaction, number: int, batch: EncodedBatch, before: Position, since_us: int
+def _put_object(
+    transaction: lmdb.Transaction, number: int, what: tuple[str, bytes, int], before: Position, since_us: int
 ) -> None:
-    row = (batch.name, len(batch.data), batch.records, (before.volume, before.segment), since_us)
+    name, data, records = what
+    row = (name, len(data), records, (before.volume, before.segment), since_us)
     transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
-    view = memoryview(batch.data)
+    view = memoryview(data)
     for part, start in enumerate(range(0, len(view), PART_BYTES)):
         transaction.put(_part_key(number, part), view[start : start + PART_BYTES])
 

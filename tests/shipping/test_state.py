@@ -10,7 +10,7 @@ import pytest
 from sidecar.errors import JournalVersion
 from sidecar.records import Epoch, Position
 from sidecar.shipping.parquet import EncodedBatch
-from sidecar.shipping.state import PART_BYTES, START, AnalystState, Knowledge, LogEnd
+from sidecar.shipping.state import PART_BYTES, START, AnalystState, Knowledge, LogEnd, Tree
 
 
 @pytest.fixture
@@ -32,8 +32,14 @@ def test_a_fresh_state_knows_nothing(folder: Path) -> None:
 def test_everything_of_a_commit_is_there_after_reopening(folder: Path) -> None:
     state = AnalystState.open(folder)
     epoch = Epoch("default", 1, "m", "sha256:aa", None, "flag", 5)
+    tree = Tree("o", "b", [3, b"x" * 32, b"y" * 32], b"r" * 32, "records/0.parquet", b"h" * 32, 5, [1], True)
     known = Knowledge(
-        Position(2, 7), {"exchanges": 9}, {}, {"b.default": LogEnd(9, 8, 1)}, {("b", "default", 1): epoch}
+        Position(2, 7),
+        {"exchanges": 9},
+        {},
+        {"b.default": LogEnd(9, 8, 1)},
+        {"b.default": tree},
+        {("b", "default", 1): epoch},
     )
     made = some(1, 3 * PART_BYTES + 17)
     state.commit(known, {("default", "sha256:aa"): b"counts"}, [made], 77)
@@ -42,6 +48,7 @@ def test_everything_of_a_commit_is_there_after_reopening(folder: Path) -> None:
     found = state.load()
     assert found.cursor == Position(2, 7)
     assert (found.totals, found.logs, found.epochs) == (known.totals, known.logs, known.epochs)
+    assert found.trees == {"b.default": tree}
     assert found.monitors == {("default", "sha256:aa"): b"counts"}
     (pending,) = state.pending()
     assert (pending.name, pending.records, pending.since_us) == (made.name, 1, 77)
@@ -64,6 +71,18 @@ def test_batches_are_pending_in_the_order_of_their_commits(folder: Path) -> None
     state.commit(Knowledge(Position(1, 3)), {}, [some(4)])
     assert [each.records for each in state.pending()] == [2, 3, 4]
     assert state.load().shipping == {"batches": 1}
+
+
+def test_objects_that_a_batch_needs_are_shipped_before_it(folder: Path) -> None:
+    state = AnalystState.open(folder)
+    keyed = EncodedBatch("records/1.parquet", b"rows", 4, (("subjects/1.json", b"keys"),))
+    state.commit(Knowledge(), {}, [keyed, some(2)])
+    assert [(each.name, each.records) for each in state.pending()] == [
+        ("subjects/1.json", 0),
+        ("records/1.parquet", 4),
+        ("records/2.parquet", 2),
+    ]
+    assert state.data(state.pending()[0]) == b"keys"
 
 
 def test_the_journal_is_needed_from_before_the_oldest_pending_batch(folder: Path) -> None:

@@ -16,15 +16,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from sidecar import analyst as analyst_module
-from sidecar.analyst import Analyst, Limits
+from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import SystemClock
 from sidecar.journal.reader import JournalReader
 from sidecar.shipping.directory import DirectorySink
-from sidecar.shipping.parquet import batch
 from sidecar.shipping.state import AnalystState
 from sidecar.suspects import Suspects
-from tests.support.journaled import analysis
+from tests.support.journaled import EPOCH, analysis
+from tests.support.sealing import sealer_of
 
 POINTS = (
     "encode",
@@ -72,7 +71,8 @@ def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = 
     state = AnalystState.open(Path(journal) / "analyst")
     sink = DirectorySink(Path(store), create=True)
     tail = JournalReader(Path(journal), boot)
-    vars(analyst_module)["batch"] = killer.around("encode", batch, "encoded")
+    sealer = sealer_of(boot, SystemClock())
+    sealer.seal = killer.around("encode", sealer.seal, "encoded")  # type: ignore[method-assign]
     state.commit = killer.around("commit", state.commit, "committed")  # type: ignore[method-assign]
     sink.put = killer.around("put", sink.put, "put_done")  # type: ignore[method-assign]
     state.shipped = killer.around("drop", state.shipped, "dropped")  # type: ignore[method-assign]
@@ -87,9 +87,11 @@ def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = 
         state,
         sink,
         analysis(bomb),
+        sealer,
         Suspects(Path(journal) / "analyst-marker.bin"),
         Limits(batch_bytes=256 * 1024, batch_age_s=0.0),
         SystemClock(),
+        LiveBoot(boot, (EPOCH,)),
     )
     return 0 if made.finish(SystemClock().monotonic_ns() + 20_000_000_000) else 3
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.shipping.directory import DirectorySink
-from sidecar.shipping.parquet import batch
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
+from sidecar.shipping.state import Knowledge
+from tests.support.sealing import group_for, sealer_of
 
 BOOT = "20261123T231500-9f3c2a71b0"
 LOG = f"{BOOT}.default"
@@ -22,7 +23,7 @@ RESPONSE_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n"
 
 def group(first: int, last: int, t_us: int, step_us: int = 1_000, epoch: Epoch = EPOCH) -> RowGroup:
     """Exchanges `first` to `last`, the first at `t_us`; every tenth was answered 500."""
-    made = RowGroup(GroupKey(BOOT, epoch.route, epoch.number, t_us // DAY_US), epoch)
+    made = group_for(GroupKey(BOOT, epoch.route, epoch.number, t_us // DAY_US), epoch)
     for number in range(first, last + 1):
         exchange = Exchange(epoch.route, number % 3, "10.0.0.1:4000", t_us + (number - first) * step_us, 0)
         exchange.seq = number
@@ -37,8 +38,12 @@ def group(first: int, last: int, t_us: int, step_us: int = 1_000, epoch: Epoch =
     return made
 
 
+_known: dict[Path, Knowledge] = {}
+"""How far the logs of each store were sealed."""
+
+
 def put(root: Path, made: RowGroup) -> Path:
-    encoded = batch(made)
+    encoded = sealer_of(BOOT).seal(made, _known.setdefault(root, Knowledge()))
     DirectorySink(root, create=True).put(encoded.name, encoded.data)
     return root / encoded.name
 

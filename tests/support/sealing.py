@@ -1,0 +1,26 @@
+"""A sealer with its key at hand, for tests that need sealed files and no supervisor."""
+
+from __future__ import annotations
+
+from sidecar.clock import Clock, ManualClock
+from sidecar.ledger.leaf import LeafEncoder
+from sidecar.ledger.note import SigningKey
+from sidecar.ledger.origin import Place
+from sidecar.records import Epoch
+from sidecar.sealing import BootFacts, Sealer
+from sidecar.shipping.rows import GroupKey, Protect, RowGroup, log_values
+
+KEY = SigningKey("boot", bytes(range(32)))
+PLACE = Place("prod", "lending", "mortgage", "2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11")
+
+
+def sealer_of(boot: str, clock: Clock | None = None, enrolment: str | None = None) -> Sealer:
+    """The sealer of a boot whose key is KEY."""
+    facts = BootFacts(PLACE, boot, "0.1", KEY.verifier.public_key, enrolment, {"policy": "open"})
+    return Sealer(facts, lambda text: KEY.sign_bytes(text.encode()), clock or ManualClock())
+
+
+def group_for(key: GroupKey, epoch: Epoch, protect: Protect | None = None) -> RowGroup:
+    """An empty group whose salts are the same in every run."""
+    leaf = LeafEncoder(log_values(key, epoch)).leaf
+    return RowGroup(key, epoch, leaf, protect, random=lambda count: bytes(count))

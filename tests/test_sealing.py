@@ -1,0 +1,197 @@
+"""From journal to sealed files: every log verifies from its files alone, across batches, restarts and boots."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from arro3.io import read_parquet
+
+from sidecar.analyst import Analyst, Limits, LiveBoot
+from sidecar.clock import ManualClock
+from sidecar.journal.reader import JournalReader
+from sidecar.ledger.checkpoint import Checkpoint
+from sidecar.ledger.leaf import canonical, leaf_hash
+from sidecar.ledger.note import VerifierKey
+from sidecar.ledger.origin import parse
+from sidecar.ledger.tree import Frontier
+from sidecar.records import Event
+from sidecar.schema import LOG_COLUMNS, ROW_COLUMNS
+from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.state import AnalystState
+from sidecar.suspects import Suspects
+from tests.support.journaled import BOOT, EPOCH, START_US, analysis, exchange, fill
+from tests.support.sealing import KEY, PLACE, sealer_of
+
+LATER = "20261124T080000-0123456789"
+SMALL = Limits(batch_bytes=64 * 1024)
+
+
+class Chain:
+    """One log as its files tell it, checked while it is read."""
+
+    def __init__(self) -> None:
+        self.frontier = Frontier()
+        self.kinds: list[str] = []
+        self.rows: list[dict[str, Any]] = []
+        self.files: list[Path] = []
+
+
+def logs_of(store: Path) -> dict[str, Chain]:
+    """Every log by origin, after checking leaves, ranges, roots, signatures and the chain of files."""
+    found: dict[str, list[tuple[int, Path, dict[str, Any]]]] = defaultdict(list)
+    for path in store.rglob("*.parquet"):
+        metadata = orjson.loads(read_parquet(path).schema.metadata[b"sidecar"])
+        found[metadata["origin"]].append((metadata["first_leaf"], path, metadata))
+    chains = {}
+    for name, files in found.items():
+        chain = chains[name] = Chain()
+        for first, path, metadata in sorted(files, key=lambda each: each[0]):
+            _check_file(chain, first, path, metadata)
+    return chains
+
+
+def _check_file(chain: Chain, first: int, path: Path, metadata: dict[str, Any]) -> None:
+    data = path.read_bytes()
+    assert path.stem.endswith(hashlib.sha256(data).hexdigest()[:16])
+    assert f"-L{first:012d}-{metadata['last_leaf']:012d}-" in path.name
+    assert first == chain.frontier.size
+    rows = []
+    for batch in read_parquet(path):
+        columns = [batch.column(name).to_pylist() for name in batch.schema.names]
+        rows += [dict(zip(batch.schema.names, each, strict=True)) for each in zip(*columns, strict=True)]
+    if chain.files:
+        assert rows[0]["kind"] == "batch"
+        previous = chain.files[-1].read_bytes()
+        assert orjson.loads(rows[0]["details"])["sha256"] == hashlib.sha256(previous).hexdigest()
+    for row in rows:
+        log = tuple(row[name] for name in LOG_COLUMNS)
+        own = tuple(row[name] for name in ROW_COLUMNS)
+        assert row["leaf_hash"] == leaf_hash(canonical(log, own, row["salt"]))
+        assert row["leaf_index"] == chain.frontier.size
+        chain.frontier.append(row["leaf_hash"])
+    key = VerifierKey.parse(metadata["public_key"])
+    checkpoint = Checkpoint.open(metadata["checkpoint"], [key], metadata["origin"])
+    assert (checkpoint.size, checkpoint.root) == (chain.frontier.size, chain.frontier.root())
+    chain.kinds += [row["kind"] for row in rows]
+    chain.rows += rows
+    chain.files.append(path)
+
+
+class Rig:
+    def __init__(self, folder: Path) -> None:
+        self.journal, self.store = folder / "journal", folder / "store"
+        self.clock = ManualClock(wall_us=START_US)
+
+    def analyst(self, boot: str = BOOT, limits: Limits = SMALL) -> Analyst:
+        self.journal.mkdir(exist_ok=True)
+        return Analyst(
+            JournalReader(self.journal, boot),
+            AnalystState.open(self.journal / "analyst"),
+            DirectorySink(self.store, create=True),
+            analysis(),
+            sealer_of(boot, self.clock),
+            Suspects(self.journal / "analyst-marker.bin"),
+            limits,
+            self.clock,
+            LiveBoot(boot, (EPOCH,)),
+        )
+
+    def finish(self, analyst: Analyst) -> None:
+        assert analyst.finish(self.clock.monotonic_ns() + 10**12)
+
+    def details(self, chain: Chain, kind: str) -> list[dict[str, Any]]:
+        return [orjson.loads(row["details"]) for row in chain.rows if row["kind"] == kind]
+
+
+def test_a_log_runs_from_genesis_to_close_and_verifies_from_its_files_alone(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(
+        rig.journal, map(exchange, range(1, 1_001)), also=lambda writer: writer.event(Event("clock_step", 5))
+    )
+    rig.finish(rig.analyst())
+    (chain,) = logs_of(rig.store).values()
+    assert len(chain.files) > 3
+    assert chain.kinds[:3] == ["genesis", "config", "identity"]
+    assert chain.kinds[-1] == "close"
+    assert rig.details(chain, "close") == [{"size": chain.frontier.size - 1}]
+    assert [row["seq"] for row in chain.rows if row["kind"] == "exchange"] == list(range(1, 1_001))
+    (genesis,) = rig.details(chain, "genesis")
+    assert parse(genesis["origin"]).place == PLACE
+    assert genesis["public_key"] == str(VerifierKey(genesis["origin"], KEY.verifier.public_key))
+    assert genesis["previous"] is None
+    (identity,) = rig.details(chain, "identity")
+    assert identity["image_digest"] == EPOCH.image_digest
+    (config,) = rig.details(chain, "config")
+    text = orjson.dumps(config["settings"], option=orjson.OPT_SORT_KEYS)
+    assert config["sha256"] == hashlib.sha256(text).hexdigest()
+
+
+def test_a_restarted_analyst_goes_on_with_the_log(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(rig.journal, map(exchange, range(1, 501)))
+    first = rig.analyst()
+    for _ in range(6):
+        rig.clock.advance(first.step() and 1.0)
+    del first
+    rig.finish(rig.analyst())
+    (chain,) = logs_of(rig.store).values()
+    assert chain.kinds.count("genesis") == 1
+    assert [row["seq"] for row in chain.rows if row["kind"] == "exchange"] == list(range(1, 501))
+
+
+def test_an_idle_log_begins_at_once_and_says_that_it_is_alive(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(rig.journal, [])
+    analyst = rig.analyst(limits=Limits(batch_age_s=1.0, heartbeat_s=60.0))
+    for _ in range(4 * 190):
+        rig.clock.advance(0.25)
+        analyst.step()
+    (chain,) = logs_of(rig.store).values()
+    assert chain.kinds[0] == "genesis"
+    assert chain.kinds.count("heartbeat") == 3
+    assert chain.kinds.count("exchange") == 0
+
+
+def test_traffic_makes_heartbeats_needless(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(rig.journal, map(exchange, range(1, 201)))
+    analyst = rig.analyst(limits=Limits(batch_age_s=1.0, heartbeat_s=60.0))
+    for _ in range(40):
+        rig.clock.advance(0.25)
+        analyst.step()
+    (chain,) = logs_of(rig.store).values()
+    assert "heartbeat" not in chain.kinds
+
+
+def test_the_next_boot_seals_what_a_dead_one_left_and_names_where_that_had_come_to(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(rig.journal, map(exchange, range(1, 2_001)))
+    dead = rig.analyst(limits=Limits(batch_bytes=64 * 1024, batch_age_s=1e9))
+    for _ in range(2):
+        dead.step()
+    del dead
+    rig.clock.advance(5.0)
+    fill(rig.journal, map(exchange, range(1, 51)), boot=LATER)
+    rig.finish(rig.analyst(LATER))
+    chains = logs_of(rig.store)
+    drained = next(chain for name, chain in chains.items() if parse(name).dead_boot == BOOT)
+    live = next(chain for name, chain in chains.items() if name.endswith(LATER))
+    dead_name = next(name for name in chains if name.endswith(BOOT) and parse(name).dead_boot is None)
+    died = chains[dead_name]
+    (genesis,) = rig.details(drained, "genesis")
+    continues = genesis["continues"]
+    # What it had sealed and not shipped is shipped as it was, and counts.
+    assert (continues["origin"], continues["size"]) == (dead_name, died.frontier.size)
+    assert continues["batch"] == str(died.files[-1].relative_to(rig.store))
+    numbers = [row["seq"] for row in died.rows + drained.rows if row["kind"] == "exchange"]
+    assert numbers == list(range(1, 2_001))
+    assert {row["boot"] for row in drained.rows} == {BOOT}
+    assert "close" not in drained.kinds
+    (own,) = rig.details(live, "genesis")
+    assert own["previous"]["origin"] == dead_name
+    assert [row["seq"] for row in live.rows if row["kind"] == "exchange"] == list(range(1, 51))
+    assert live.kinds[-1] == "close"
