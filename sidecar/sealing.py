@@ -26,6 +26,7 @@ from sidecar.shipping.parquet import BatchFacts, EncodedBatch, encode, object_na
 from sidecar.shipping.rows import Row, RowGroup, json_text, sparse
 from sidecar.shipping.state import Knowledge, Tree
 
+TREES_KEPT = 256
 Sign = Callable[[str], bytes]
 """The Ed25519 signature of a checkpoint's text; whoever holds the key may refuse with LedgerError."""
 
@@ -120,15 +121,19 @@ class Sealer:
         facts = self._facts
         dead_boot = boot if boot != facts.boot else None
         name = origin(facts.place, route, facts.boot, dead_boot)
-        return Tree(name, facts.boot, Frontier().to_list())
+        continues = _end_of(known.trees.get(f"{boot}.{route}")) if dead_boot else None
+        while len(known.trees) >= TREES_KEPT:
+            del known.trees[min(known.trees, key=lambda log: known.trees[log].t_us)]
+        return Tree(name, facts.boot, Frontier().to_list(), continues=continues)
 
     def _opening(self, known: Knowledge, group: RowGroup, tree: Tree, now_us: int) -> list[Row]:
         """Genesis and config, the first two leaves of every log."""
         facts, place = self._facts, self._facts.place
-        route, boot = group.key.route, group.key.boot
-        dead = boot != facts.boot
-        others = (each for log, each in known.trees.items() if log.endswith("." + route))
-        previous = None if dead else max(others, key=lambda each: each.t_us, default=None)
+        route = group.key.route
+        others = [each for log, each in known.trees.items() if log.endswith("." + route)]
+        last = max(others, key=lambda each: each.t_us, default=None)
+        # What this boot goes on with for a dead one is no boot before it.
+        previous = last.continues if last is not None and last.sealer == facts.boot else _end_of(last)
         genesis = {
             "origin": tree.origin,
             "public_key": str(VerifierKey(tree.origin, facts.public_key)),
@@ -140,8 +145,8 @@ class Sealer:
             "route": route,
             "boot": facts.boot,
             "version": facts.version,
-            "previous": _end_of(previous),
-            "continues": _end_of(known.trees.get(group.key.log)) if dead else None,
+            "previous": previous if group.key.boot == facts.boot else None,
+            "continues": tree.continues,
         }
         settings = orjson.dumps(facts.settings, option=orjson.OPT_SORT_KEYS)
         config = {"settings": facts.settings, "sha256": hashlib.sha256(settings).hexdigest()}

@@ -14,7 +14,8 @@ Keys of the one database (all values msgpack unless said otherwise):
     shipping                 map of name to number: what was put
     logs                     map of log to [last seq, last t_us, epoch]
     trees                    map of log to [origin, sealing boot, [tree size, frontier hashes…], root, last
-                             batch's name, its SHA-256, time of its last leaf, epochs named, closed]
+                             batch's name, its SHA-256, time of its last leaf, epochs named, closed, what it
+                             continues]
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
     monitor/SHA-256          [route, digest, state]
@@ -87,6 +88,8 @@ class Tree:
     epochs: list[int] = field(default_factory=list)
     """Identity epochs that have their leaf."""
     closed: bool = False
+    continues: dict[str, Any] | None = None
+    """End of the dead boot's tree that this one goes on from, as its genesis names it."""
 
     @property
     def size(self) -> int:
