@@ -13,6 +13,7 @@
     │   ├── ObjectExists         another writer put an object of that name first
     │   └── ObjectMissing        no object of that name
     ├── LedgerError              a note, key, proof or receipt that is not what it should be
+    │   └── SiteLogBroken        an entry of the site log is not what was appended
     ├── PrivacyError             a key is missing or does not open what it should
     └── DecodeError              an exchange no decoder could read; counted, never fatal
 
@@ -78,6 +79,14 @@ class ObjectMissing(StoreError):
 
 class LedgerError(SidecarError):
     """A note, key, proof or receipt cannot be read or does not verify."""
+
+
+class SiteLogBroken(LedgerError):
+    """The site log cannot be trusted from entry `index` on, the first one that is not what was appended."""
+
+    def __init__(self, index: int, message: str) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 class PrivacyError(SidecarError):

@@ -13,7 +13,7 @@ STAGES = {
     "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
     "console",
 }  # fmt: skip
-UPPER = {"audit": STAGES | {"objects"}}
+UPPER = {"audit": STAGES | {"objects", "site_log"}}
 """Layers between the stages and the command line, with what they may import beyond the shared modules."""
 SHARED = {"records", "schema", "errors", "clock", "counters", "logs"}
 """What every stage may import; among each other they may import what stands before them in SHARED_ORDER."""
