@@ -159,7 +159,8 @@ def _check(value: Json, depth: int) -> None:
             raise LedgerError(f"site log: the number {value} is not the same to every reader of JSON")
     elif isinstance(value, Mapping):
         for name, each in value.items():
-            if not isinstance(name, str):
+            # RFC 8785 orders names by UTF-16 units, Python by code points: of ASCII there is one order.
+            if not isinstance(name, str) or not name.isascii():
                 raise LedgerError(f"site log: {name!r} is no name of a field")
             _check(each, depth + 1)
     elif isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
