@@ -63,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class LiveBoot:
-    """The boot whose logs this analyst keeps alive and closes: its name and identities, at least one a route."""
+    """The boot whose logs this analyst keeps alive and closes: its name, and the identities of its routes."""
 
     boot: str = ""
     epochs: tuple[Epoch, ...] = ()

@@ -62,6 +62,12 @@ class Settings(msgspec.Struct, frozen=True):
     commit_interval_s: float = default("commit_interval")
     batch_bytes: int = default("batch_bytes")
     batch_age_s: float = default("batch_age")
+    store_endpoint: str | None = default("store_endpoint")
+    store_region: str | None = default("store_region")
+    store_ca: str | None = default("store_ca")
+    store_timeout_s: float = default("store_timeout")
+    store_token_file: str | None = default("store_token_file")
+    event_mode: str = default("event_mode")
     heartbeat_s: float = default("heartbeat")
     cluster: str | None = default("cluster")
     namespace: str | None = default("namespace")
@@ -134,8 +140,9 @@ def load(flags: Flags, environment: Mapping[str, str]) -> Settings:
         if setting.key in raws and not setting.per_route:
             values[setting.field] = _parse(setting, raws[setting.key])
     if "store" not in values:
-        raise ConfigError("store: not set: give --store DIR, SIDECAR_STORE or `store:` in the YAML file")
-    values["store"] = str(Path(values["store"]).absolute())
+        raise ConfigError("store: not set: give --store URL, SIDECAR_STORE or `store:` in the YAML file")
+    if "://" not in values["store"]:
+        values["store"] = str(Path(values["store"]).absolute())
     values["journal"] = str(Path(values.get("journal", default("journal"))).absolute())
     settings = Settings(routes=routes, **values)
     _check_addresses(settings)

@@ -28,7 +28,7 @@ import logging
 import resource
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -47,8 +47,9 @@ from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.ledger.origin import Place
 from sidecar.sealing import BootFacts, Sealer
-from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.options import StoreOptions
 from sidecar.shipping.state import AnalystState
+from sidecar.shipping.stores import sink_for
 from sidecar.signing import SigningClient
 from sidecar.statistics.monitor import Monitor
 from sidecar.suspects import Suspects
@@ -65,7 +66,7 @@ STATE_FOLDER = "analyst"
 MARKER = "analyst-marker.bin"
 
 
-def build(handover: Handover, clock: Clock) -> Analyst:
+def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> Analyst:
     """The analyst of a journal, its state open.
 
     Raises JournalFull while the disk has no room even for that, other
@@ -80,7 +81,7 @@ def build(handover: Handover, clock: Clock) -> Analyst:
     return Analyst(
         tail=JournalReader(journal, handover.boot, Path(handover.counters_path)),
         state=state,
-        sink=DirectorySink(Path(settings.store), create=fresh),
+        sink=sink_for(settings.store, options=store_options(settings, environment), create=fresh),
         analysis=Analysis(
             decoder=Decoding(settings.decoder, settings.decode_limit),
             new_monitor=lambda: Monitor(settings.baseline_exchanges),
@@ -92,6 +93,19 @@ def build(handover: Handover, clock: Clock) -> Analyst:
         clock=clock,
         live=LiveBoot(handover.boot, handover.epochs),
         give_back=memory_giver(),
+    )
+
+
+def store_options(settings: Settings, environment: Mapping[str, str]) -> StoreOptions:
+    """How the store is talked to; credentials come from the environment, by the platform's own chain."""
+    return StoreOptions(
+        endpoint=settings.store_endpoint,
+        region=settings.store_region,
+        ca=settings.store_ca,
+        timeout_s=settings.store_timeout_s,
+        event_mode=settings.event_mode,
+        token_file=settings.store_token_file,
+        environment=environment,
     )
 
 
@@ -165,7 +179,7 @@ class Worker(threading.Thread):
     def _open(self) -> Analyst | None:
         while not self._stopping.is_set():
             try:
-                return build(self._handover, self._clock)
+                return build(self._handover, self._clock, dict(os.environ))
             except JournalFull as error:
                 log.warning("%s; tried again", error)
                 self._stopping.wait(RETRY_S)

@@ -36,6 +36,7 @@ from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
 from sidecar.listening import listen, resolve
 from sidecar.records import Epoch
+from sidecar.shipping.location import Kind, locate
 from sidecar.signing import SigningServer
 from sidecar.supervisor import ANALYST_DELAY_LIMIT_S, RECORDER_DELAY_LIMIT_S, Child, Supervisor
 
@@ -67,7 +68,9 @@ def run(
     """Supervise until a signal; returns the exit code. Raises SidecarError before any child was started."""
     clock = clock or SystemClock()
     journal = Path(settings.journal)
-    check_store(Path(settings.store))
+    location = locate(settings.store)
+    if location.kind is Kind.DIRECTORY:
+        check_store(Path(location.path))
     settings = with_artifact_digests(settings)
     enroller = enrolment_key(settings)
     with ExitStack() as stack:

@@ -16,12 +16,12 @@ from sidecar.settings_values import (
     parse_address,
     parse_count,
     parse_digest,
-    parse_directory,
     parse_duration,
     parse_label,
     parse_name,
     parse_path,
     parse_size,
+    parse_store,
     parse_upstream,
 )
 
@@ -109,7 +109,26 @@ TABLE: tuple[Setting, ...] = (
         many=True,
     ),
     Setting(
-        "store", "DIR", parse_directory, None, "Folder that takes the finished batches of records. Required."
+        "store",
+        "URL",
+        parse_store,
+        None,
+        "What takes the finished batches of records: a folder, `s3://BUCKET/FOLDER`, `gs://…`, `az://…`, or "
+        "`http(s)://…` for CloudEvents ([stores](stores.md)). Required.",
+    ),
+    Setting("store_endpoint", "URL", parse_path, None, "An S3-compatible server, or another endpoint."),
+    Setting(
+        "store_region", "NAME", parse_name, None, "The bucket's region, where the platform does not say."
+    ),
+    Setting("store_ca", "FILE", parse_path, None, "PEM file of certificates to trust beside the system's."),
+    _duration(
+        "store_timeout", "60s", "Longest time of one request to the store.", minimum="1s", maximum="1h"
+    ),
+    Setting("store_token_file", "FILE", parse_path, None, "Bearer token for a receiver of CloudEvents."),
+    _choice(
+        "event_mode",
+        ("structured", "binary"),
+        "How CloudEvents are sent: `binary` is what KServe's own logger sends.",
     ),
     Setting(
         "cluster", "NAME", parse_label, None, "Where this sidecar runs, as the names of its logs say it."

@@ -169,13 +169,6 @@ def parse_path(text: str) -> str:
     return text
 
 
-def parse_directory(text: str) -> str:
-    """A path on this machine, not a URL."""
-    if "://" in text:
-        raise ValueError("is a URL: this version writes to a directory; mount the bucket or give a folder")
-    return parse_path(text)
-
-
 def one_of(*choices: str) -> Callable[[str], str]:
     """A parser that takes one of these words."""
 

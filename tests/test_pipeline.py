@@ -18,6 +18,7 @@ import pytest
 
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from tests.support.journaled import BOOT, EPOCH, START_US, exchange, fill
+from tests.support.sealing import KEY, SigningThread
 from tests.support.stored import sequence_numbers
 
 
@@ -35,11 +36,25 @@ class Process:
         )
         counters = str(self.journal / f"counters-{BOOT}.bin")
         admin = self._admin.fileno()
-        handover = Handover(settings, BOOT, START_US, counters, {}, -1, admin, self._life_read, -1, (EPOCH,))
+        self._signing = SigningThread(BOOT)
+        handover = Handover(
+            settings,
+            BOOT,
+            START_US,
+            counters,
+            {},
+            -1,
+            admin,
+            self._life_read,
+            -1,
+            (EPOCH,),
+            self._signing.descriptor,
+            KEY.verifier.public_key,
+        )
         descriptor = handover.write()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sidecar.pipeline", str(descriptor)],
-            pass_fds=(descriptor, admin, self._life_read),
+            pass_fds=(descriptor, admin, self._life_read, self._signing.descriptor),
             stderr=subprocess.PIPE,
         )
         os.close(descriptor)
@@ -68,6 +83,7 @@ class Process:
         if self.process.stderr is not None:
             self.process.stderr.close()
         self._admin.close()
+        self._signing.close()
         os.close(self._life_read)
         if self.life >= 0:
             os.close(self.life)

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import selectors
-import threading
+import socket
 from collections.abc import Iterator
 
 import pytest
 
 from sidecar.errors import LedgerError
 from sidecar.ledger.checkpoint import Checkpoint
-from sidecar.ledger.note import SigningKey, ed25519_is_valid
+from sidecar.ledger.note import ed25519_is_valid
 from sidecar.ledger.origin import Place, origin
 from sidecar.signing import MARK_BYTES, SigningClient, SigningServer
+from tests.support.sealing import KEY, SigningThread
 
 BOOT = "20261123T231500-9f3c2a71b0"
-KEY = SigningKey("boot", b"k" * 32)
 PLACE = Place("prod", "lending", "mortgage", "")
 
 
@@ -24,27 +25,15 @@ def text_of(boot: str = BOOT, size: int = 7) -> str:
 
 
 @pytest.fixture
-def server() -> Iterator[SigningServer]:
-    with selectors.DefaultSelector() as selector:
-        made = SigningServer(selector, KEY, BOOT)
-        stop = threading.Event()
-
-        def serve() -> None:
-            while not stop.is_set():
-                for key, _ in selector.select(0.02):
-                    key.data()
-
-        thread = threading.Thread(target=serve)
-        thread.start()
-        yield made
-        stop.set()
-        thread.join()
-        made.close()
+def server() -> Iterator[SigningThread]:
+    made = SigningThread(BOOT)
+    yield made
+    made.close()
 
 
 @pytest.fixture
-def client(server: SigningServer) -> SigningClient:
-    return SigningClient(server.theirs.dup().detach())
+def client(server: SigningThread) -> SigningClient:
+    return SigningClient(os.dup(server.descriptor))
 
 
 def test_a_checkpoint_of_this_boot_is_signed(client: SigningClient) -> None:
@@ -72,8 +61,8 @@ def test_nothing_else_is_signed(client: SigningClient, text: str) -> None:
     assert client(text_of())
 
 
-def test_an_answer_to_a_dead_analyst_is_passed_over(server: SigningServer, client: SigningClient) -> None:
-    with server.theirs.dup() as dead:
+def test_an_answer_to_a_dead_analyst_is_passed_over(server: SigningThread, client: SigningClient) -> None:
+    with socket.socket(fileno=os.dup(server.descriptor)) as dead:
         dead.send(b"d" * MARK_BYTES + text_of(size=3).encode())
     text = text_of(size=9)
     assert ed25519_is_valid(KEY.verifier.public_key, text.encode(), client(text))
