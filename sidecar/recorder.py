@@ -55,7 +55,6 @@ class Recorder:
         self.draining = False
         self.connections: set[Client] = set()
         self.clock = SystemClock()
-        self.budget = CaptureBudget(settings.capture_memory, settings.body_limit)
         self.journal = JournalWriter(
             Path(settings.journal),
             handover.boot,
@@ -71,6 +70,9 @@ class Recorder:
                 before_response=settings.durability == "before_response",
             ),
             handover.epochs,
+        )
+        self.budget = CaptureBudget(
+            settings.capture_memory, settings.body_limit, pending=lambda: self.journal.pending_bytes
         )
         self.routes = {
             route.name: self._route(route, next(e.number for e in handover.epochs if e.route == route.name))
@@ -137,8 +139,7 @@ class Recorder:
     def _tick(self) -> None:
         """What need not happen for every exchange."""
         slots = self.counters.slots
-        self.budget.queued = self.journal.pending_bytes
-        slots[Global.CAPTURE_BYTES] = max(self.budget.held, 0) + self.budget.queued
+        slots[Global.CAPTURE_BYTES] = max(self.budget.held, 0) + self.journal.pending_bytes
         mode = slots[Global.MODE]
         if mode != self._mode:
             self._mode = mode

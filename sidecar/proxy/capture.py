@@ -8,6 +8,7 @@ SHA-256, and the record says so.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Final
 
 from sidecar.proxy.chunked import ChunkScanner
@@ -25,23 +26,27 @@ EAGER_HASH_BYTES: Final = 256 * 1024
 class CaptureBudget:
     """Bytes of captured traffic in memory, over all connections.
 
-    `held` belongs to exchanges in flight; `queued` (kept up to date by the
-    owner of the journal) to ended ones that are not yet durable.
+    `held` belongs to exchanges in flight; `pending()` tells of ended ones that
+    are not yet durable, and is asked whenever a body asks for room.
     """
 
-    __slots__ = ("body_limit", "held", "memory_limit", "queued")
+    __slots__ = ("always", "body_limit", "held", "memory_limit", "pending")
 
-    def __init__(self, memory_limit: int, body_limit: int) -> None:
+    def __init__(self, memory_limit: int, body_limit: int, pending: Callable[[], int] = lambda: 0) -> None:
         self.memory_limit = memory_limit
         self.body_limit = body_limit
+        self.pending = pending
         self.held = 0
-        self.queued = 0
+        self.always = min(SCARCE_PREFIX_BYTES, body_limit)
+        """A body of up to this length is kept whatever is free: less would not be kept of it either."""
 
     def fits(self, length: int) -> bool:
         """Whether a body of that length may be kept whole now."""
-        return length <= self.body_limit and (
-            length <= SCARCE_PREFIX_BYTES or self.held + self.queued + length <= self.memory_limit
-        )
+        return length <= self.always or (length <= self.body_limit and self.has_room(length))
+
+    def has_room(self, length: int) -> bool:
+        """Whether so many more bytes are within the limit at this moment."""
+        return self.held + self.pending() + length <= self.memory_limit
 
 
 class BodyReader:
@@ -117,10 +122,7 @@ class BodyReader:
 
     def _keep(self, piece: bytes) -> None:
         budget = self._budget
-        if (
-            budget.held + budget.queued + len(piece) > budget.memory_limit
-            and self._limit > SCARCE_PREFIX_BYTES
-        ):
+        if self._limit > SCARCE_PREFIX_BYTES and not budget.has_room(len(piece)):
             self._hold(piece)
             self._cut_to(SCARCE_PREFIX_BYTES)
             return

@@ -96,8 +96,7 @@ class QuickObserver(ConnectionObserver):
             and self._request_state == 0
             and not self._waiting
             and self._request_misses < MAX_MISSES
-            and (size := len(data)) <= budget.body_limit
-            and size + budget.held + budget.queued <= budget.memory_limit
+            and ((size := len(data)) <= budget.always or budget.fits(size))
         ):
             if (size == self._request_size and data.startswith(self._known_request)) or self._parse_request(
                 data

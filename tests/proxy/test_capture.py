@@ -73,8 +73,7 @@ def test_scarce_memory_is_never_overdrawn_by_more_than_the_first_bytes(
     size: int, framing: int, places: list[int], room: int
 ) -> None:
     payload = random.Random(size).randbytes(size)
-    budget = CaptureBudget(1 << 20, 1 << 23)
-    budget.queued = (1 << 20) - room
+    budget = CaptureBudget(1 << 20, 1 << 23, pending=lambda: (1 << 20) - room)
     exchange, reader, wire = read(payload, framing, places, budget)
     assert budget.held <= max(room, SCARCE_PREFIX_BYTES)
     kept, known = b"".join(exchange.request), reader.finish()
