@@ -23,6 +23,7 @@ from sidecar.settings_table import TABLE
 LAZY = {
     "find": ("sidecar.lookup", "List records of a store, newest first."),
     "show": ("sidecar.lookup", "Print one record whole: identity, times, request and response."),
+    "keys": ("sidecar.keyring", "Make keys, show keys, and enrol pods."),
 }
 
 

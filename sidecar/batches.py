@@ -1,0 +1,88 @@
+"""Glue: the batches of a store by log, and what each says of itself without being read whole."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+from arro3.io import read_parquet
+
+from sidecar.audit.naming import RECORDS, BatchName, parse
+from sidecar.audit.parquet import METADATA_KEY
+from sidecar.errors import ObjectMissing, StoreError
+from sidecar.objects import Entry, Store
+
+TAIL_BYTES = 64 * 1024
+"""Read at once from a file's end: the footer of most."""
+
+
+def by_log(store: Store, folder: str = RECORDS) -> dict[str, list[BatchName]]:
+    """Every sealed batch below the folder by the origin of its log, in leaf order."""
+    logs: dict[str, list[BatchName]] = {}
+    for named in named_batches(store.list(folder)):
+        logs.setdefault(named.origin, []).append(named)
+    for batches in logs.values():
+        batches.sort(key=lambda named: (named.first_leaf, named.last_leaf, named.name))
+    return logs
+
+
+def named_batches(listed: Iterable[Entry]) -> Iterable[BatchName]:
+    """Those of the objects that are called as sealed batches are."""
+    for entry in listed:
+        named = parse(entry.name)
+        if named is not None:
+            yield named
+
+
+def metadata(store: Store, name: str) -> dict[str, Any]:
+    """What the batch's footer says. Raises StoreError for a file that has none of ours."""
+    try:
+        found = orjson.loads(read_parquet(_Ranged(store, name)).schema.metadata[METADATA_KEY])
+    except (KeyboardInterrupt, SystemExit, StoreError):
+        raise
+    except BaseException as error:
+        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise StoreError(f"{name}: no batch of Sidecar: {reason[0]}") from error
+    if not isinstance(found, dict):
+        raise StoreError(f"{name}: its `sidecar` metadata is no JSON object")
+    return found
+
+
+class _Ranged(io.RawIOBase):
+    """An object as a file that is read where it is asked."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store, self._name = store, name
+        self._size = store.size(name)
+        self._at = 0
+        self._tail_from = max(self._size - TAIL_BYTES, 0)
+        self._tail = store.get_range(name, self._tail_from, self._size - self._tail_from)
+        if len(self._tail) != self._size - self._tail_from:
+            raise ObjectMissing(f"store {store.description}: {name} changed while it was read")
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(base + offset, 0)
+        return self._at
+
+    def read(self, size: int | None = -1) -> bytes:
+        end = self._size if size is None or size < 0 else min(self._at + size, self._size)
+        start = min(self._at, end)
+        if start >= self._tail_from:
+            data = self._tail[start - self._tail_from : end - self._tail_from]
+        else:
+            data = self._store.get_range(self._name, start, end - start)
+        self._at = start + len(data)
+        return data
