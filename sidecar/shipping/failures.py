@@ -49,6 +49,7 @@ _TRANSPORT = {
     ),
     ("credential", "token"): "its credentials cannot be read: docs/stores.md names the variables and files",
     ("incompletemessage",): "it closed the connection before it answered",
+    ("bareredirect",): "it sent the request elsewhere: set the bucket's region",
     ("missingetag",): "its answer is not that of an object store",
 }
 

@@ -57,6 +57,8 @@ class ObjectSink:
             # Also the answer to a try whose first attempt arrived and whose answer did not.
             return PutResult.EXISTED
         except Exception as error:
+            if _TAKEN.search(str(error)):
+                return PutResult.EXISTED
             raise StoreError(f"store {self.description}: {reason(error)}; shipping is tried again") from error
         return PutResult.CREATED
 
