@@ -177,13 +177,14 @@ class Worker(threading.Thread):
                 self._loop.call_soon_threadsafe(self._done.set)
 
     def _open(self) -> Analyst | None:
-        while not self._stopping.is_set():
+        # Once even if told to stop already: what a dead analyst left is still to be shipped.
+        while True:
             try:
                 return build(self._handover, self._clock, dict(os.environ))
             except JournalFull as error:
                 log.warning("%s; tried again", error)
-                self._stopping.wait(RETRY_S)
-        return None
+                if self._stopping.wait(RETRY_S):
+                    return None
 
     def _work(self, analyst: Analyst) -> None:
         while not self._stopping.is_set():

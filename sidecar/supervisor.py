@@ -3,8 +3,8 @@
     running ── SIGTERM, SIGINT, SIGHUP ──▶ draining ── recorder ended ──▶ shipping ── analyst ended ──▶ done
 
 While running or draining, a child that dies is started again: the recorder only
-while running, the analyst until it is told to ship. A second SIGINT ends the
-waiting. Plain selectors: the whole job is to sleep, reap and exec.
+while running, the analyst until it is told to ship, and once for that if it is
+down just then. A second SIGINT ends the waiting. Plain selectors: the whole job is to sleep, reap and exec.
 """
 
 from __future__ import annotations
@@ -85,11 +85,14 @@ class Child:
     def pid(self) -> int:
         return self.process.pid if self.process else 0
 
-    def start(self, environment: Mapping[str, str]) -> None:
-        """Exec the child. Raises OSError when the machine has no room for another process."""
+    def start(self, environment: Mapping[str, str], waiting: Sequence[signal.Signals] = ()) -> None:
+        """Exec the child; `waiting` signals reach it once it unblocks them.
+
+        Raises OSError when the machine has no room for another process.
+        """
         self.started_s = time.monotonic()
         self.start_due_s = None
-        with _blocked(_TERMINAL_SIGNALS):
+        with _blocked((*_TERMINAL_SIGNALS, *waiting)):
             self.process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, pass_fds=self._descriptors, env=dict(environment)
             )
@@ -218,19 +221,24 @@ class Supervisor:
         return max(0.0, min(due) - time.monotonic()) if due else None
 
     def _start_due(self) -> None:
-        for child, slot in self._start_slots.items():
-            if child.start_due_s is None or child.start_due_s > time.monotonic():
-                continue
-            # Before the start, so that the child can tell a first start from a restart.
-            self._counters.set(slot, self._counters.get(slot) + 1)
-            try:
-                child.start(self._environment)
-            except OSError as error:
-                child.start_due_s = time.monotonic() + child.backoff.after(0.0) + FIRST_DELAY_S
-                log.error("%s cannot be started: %s", child.name, error.strerror)
-                continue
-            self._counters.set(self._pid_slots[child], child.pid)
-            log.info("%s started", child.name, extra={"pid": child.pid, "starts": self._counters.get(slot)})
+        for child in (self._recorder, self._analyst):
+            if child.start_due_s is not None and child.start_due_s <= time.monotonic():
+                self._start(child)
+
+    def _start(self, child: Child) -> None:
+        slot = self._start_slots[child]
+        # Before the start, so that the child can tell a first start from a restart.
+        self._counters.set(slot, self._counters.get(slot) + 1)
+        # Told to end while it starts, the analyst must not die of it: it has something to ship.
+        waiting = (signal.SIGTERM,) if child is self._analyst else ()
+        try:
+            child.start(self._environment, waiting)
+        except OSError as error:
+            child.start_due_s = time.monotonic() + child.backoff.after(0.0) + FIRST_DELAY_S
+            log.error("%s cannot be started: %s", child.name, error.strerror)
+            return
+        self._counters.set(self._pid_slots[child], child.pid)
+        log.info("%s started", child.name, extra={"pid": child.pid, "starts": self._counters.get(slot)})
 
     def _reap(self) -> None:
         """Note every ended child; as a container's first process, also those that others left behind."""
@@ -280,6 +288,9 @@ class Supervisor:
 
     def _ship(self) -> None:
         self.phase = Phase.SHIPPING
+        if self._analyst.process is None and self._interrupts < 2:
+            # It died and waits for its next start, with records to ship or not: only it can tell.
+            self._start(self._analyst)
         self._analyst.start_due_s = None
         if self._analyst.process is None:
             log.error("analyst is down: what is not shipped stays in the journal for the next boot")

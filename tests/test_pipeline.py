@@ -126,6 +126,20 @@ def test_sigterm_ships_what_has_not_reached_its_age_and_exits_0(
     assert sequence_numbers(process.store) == list(range(1, 101))
 
 
+def test_told_to_end_before_it_is_up_it_still_ships(tmp_path: Path, started: list[Process]) -> None:
+    """As the supervisor starts it: SIGTERM waits until the process can handle it."""
+    fill(tmp_path / "journal", map(exchange, range(1, 101)))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+    try:
+        process = Process(tmp_path, batch_age_s=3600.0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    started.append(process)
+    process.process.send_signal(signal.SIGTERM)
+    assert process.process.wait(60) == 0
+    assert sequence_numbers(process.store) == list(range(1, 101))
+
+
 def test_it_dies_with_its_supervisor(tmp_path: Path, started: list[Process]) -> None:
     fill(tmp_path / "journal", map(exchange, range(1, 11)))
     process = Process(tmp_path)

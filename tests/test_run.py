@@ -178,6 +178,29 @@ def test_a_child_that_does_not_end_in_time_is_killed_and_the_exit_code_says_so(
     assert "analyst did not end in time" in text
 
 
+def test_an_analyst_that_is_down_at_the_end_is_started_once_to_ship(
+    supervise: Callable[..., Running],
+) -> None:
+    sidecar = supervise(analyst="mended")
+    # By now it waits for more than half a second between two starts.
+    until(lambda: "ready" in sidecar.log("recorder") and len(sidecar.starts("analyst")) >= 8, "quick deaths")
+    (sidecar.folder / "mended").touch()
+    before = len(sidecar.starts("analyst"))
+    code, text = sidecar.finish()
+    assert code == 0
+    assert sorted(sidecar.log("analyst")[-3:]) == ["end", "ready", "term"]
+    assert len(sidecar.starts("analyst")) == before + 1
+    assert text.index("recorder exited with 0") < text.rindex("analyst started")
+
+
+def test_an_analyst_that_cannot_live_does_not_keep_the_end_waiting(supervise: Callable[..., Running]) -> None:
+    sidecar = supervise(analyst="crash", ship_timeout="1h")
+    until(lambda: "ready" in sidecar.log("recorder") and len(sidecar.starts("analyst")) >= 3, "quick deaths")
+    code, text = sidecar.finish()
+    assert code == 0
+    assert text.rindex("analyst exited with 3") > text.index("recorder exited with 0")
+
+
 def test_a_second_interrupt_ends_the_waiting(supervise: Callable[..., Running]) -> None:
     sidecar = supervise(recorder="stubborn", analyst="stubborn", grace="1h", ship_timeout="1h").ready()
     sidecar.process.send_signal(signal.SIGINT)

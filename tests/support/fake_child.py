@@ -21,7 +21,7 @@ from sidecar.config import Handover
 def main(role: str, behaviour: str, folder: Path, descriptor: int) -> NoReturn:
     journal = (folder / f"{role}.log").open("a", buffering=1)
     journal.write(f"start {os.getpid()}\n")
-    if behaviour == "crash":
+    if behaviour == "crash" or (behaviour == "mended" and not (folder / "mended").exists()):
         os._exit(3)
     handover = Handover.read(descriptor)
     opened = [path.readlink() for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
@@ -34,6 +34,7 @@ def main(role: str, behaviour: str, folder: Path, descriptor: int) -> NoReturn:
             os.write(writer, b"x")
 
     signal.signal(signal.SIGTERM, on_term)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     signal.signal(signal.SIGINT, lambda *_: journal.write("int\n") and None)
     listeners = [socket.socket(fileno=fd) for fds in handover.listeners.values() for fd in fds]
     journal.write("ready\n")
