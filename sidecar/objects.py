@@ -6,7 +6,7 @@ sidecar itself never comes here: it only puts, through `shipping.sink`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -96,12 +96,25 @@ def open_store(url: str, options: StoreOptions = AUDITOR) -> Store:
 
 
 def for_command(url: str) -> Store:
-    """`open_store` inside a running click command, with the environment the command line was given."""
+    """`open_store` inside a running click command.
+
+    With the environment that the command line was given: credentials, and
+    SIDECAR_STORE_ENDPOINT, SIDECAR_STORE_REGION and SIDECAR_STORE_CA, which
+    mean what they mean to `sidecar run`.
+    """
     import click
 
     context = click.get_current_context(silent=True)
-    environment = context.find_root().obj if context is not None else None
-    return open_store(url, replace(AUDITOR, environment=environment))
+    environment: Mapping[str, str] | None = context.find_root().obj if context is not None else None
+    given = environment or {}
+    options = replace(
+        AUDITOR,
+        endpoint=given.get("SIDECAR_STORE_ENDPOINT"),
+        region=given.get("SIDECAR_STORE_REGION"),
+        ca=given.get("SIDECAR_STORE_CA"),
+        environment=environment,
+    )
+    return open_store(url, options)
 
 
 def checked(name: str) -> str:

@@ -266,3 +266,23 @@ def test_commands_get_the_environment_of_the_command_line(tmp_path: Path) -> Non
     assert seen == [str(tmp_path)]
     answer = CliRunner().invoke(command, ["s3://bucket/x"], obj=environment)
     assert "no credentials: set AWS_ACCESS_KEY_ID" in str(answer.exception)
+
+
+def test_commands_use_the_store_variables_of_the_sidecar(
+    seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import click
+    from click.testing import CliRunner
+
+    for name, value in ADMINISTRATOR.environment().items():
+        monkeypatch.setenv(name, value)
+    name = f"command-{uuid4().hex}"
+
+    @click.command()
+    def command() -> None:
+        objects.for_command(f"s3://{BUCKET}/variables").put(name, b"data")
+
+    environment = {**ADMINISTRATOR.environment(), "SIDECAR_STORE_ENDPOINT": seaweed.endpoint}
+    answer = CliRunner().invoke(command, obj=environment)
+    assert answer.exit_code == 0, answer.exception
+    assert seaweed.content(f"variables/{name}") == b"data"
