@@ -9,7 +9,6 @@ import re
 from itertools import chain
 from math import prod
 from typing import Any
-from urllib.parse import unquote
 
 from sidecar.decode.columns import (
     MAX_COLUMNS_OF_ARRAY,
@@ -37,11 +36,7 @@ class OpenInference:
 
     def target(self, path: str) -> Target | None:
         """Model and version out of the path, under any prefix."""
-        match = _PATH.fullmatch(path)
-        if match is None:
-            return None
-        version = match["version"]
-        return Target(unquote(match["model"]), unquote(version) if version else None)
+        return Target.matched(_PATH, path)
 
     def fits(self, request: Any) -> bool:
         """Whether there is a list of named tensors."""

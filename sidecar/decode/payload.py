@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
+from urllib.parse import unquote
 
 from sidecar.records import Observation
 
@@ -21,6 +23,15 @@ class Target:
 
     model: str | None = None
     version: str | None = None
+
+    @classmethod
+    def matched(cls, pattern: re.Pattern[str], path: str) -> Target | None:
+        """From the pattern's groups `model` and `version`, unquoted; None for a path that is not of it."""
+        match = pattern.fullmatch(path)
+        if match is None:
+            return None
+        version = match["version"]
+        return cls(unquote(match["model"]), unquote(version) if version else None)
 
 
 class Decoder(Protocol):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import unquote
 
 from sidecar.decode.columns import from_columnar, from_rows, kind_of
 from sidecar.decode.payload import ABSENT, Target
@@ -27,11 +26,7 @@ class TfServing:
 
     def target(self, path: str) -> Target | None:
         """Model and version (or version label) out of the path, under any prefix."""
-        match = _PATH.fullmatch(path)
-        if match is None:
-            return None
-        version = match["version"]
-        return Target(unquote(match["model"]), unquote(version) if version else None)
+        return Target.matched(_PATH, path)
 
     def fits(self, request: Any) -> bool:
         """Whether there is a list of instances, or columns under `inputs`."""
