@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 
 class Kind(StrEnum):
@@ -84,9 +85,9 @@ class Finding:
     def failure(self) -> bool:
         return self.kind not in WARNINGS
 
-    def to_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, Any]:
         """Plain values, without what is not known."""
-        known: dict[str, object] = {"kind": str(self.kind), "failure": self.failure, "text": self.text}
+        known: dict[str, Any] = {"kind": str(self.kind), "failure": self.failure, "text": self.text}
         for name in ("object", "first_leaf", "last_leaf", "field"):
             value = getattr(self, name)
             if value is not None:

@@ -9,16 +9,20 @@ that one deed is reported once.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.audit import sealed
 from sidecar.audit.batch import BatchFacts
-from sidecar.audit.diagnosis import Bench, diagnose
+from sidecar.audit.case import Bench
+from sidecar.audit.diagnosis import diagnose
 from sidecar.audit.filed import belongs, misfiled
 from sidecar.audit.findings import Finding, Kind
-from sidecar.audit.ranges import Range
+from sidecar.audit.ranges import Range, frontier
 from sidecar.audit.sealed import Signed
+from sidecar.ledger import base64text
+from sidecar.site.entry import object_name
+from sidecar.site.removed import Removal
 
 Fetch = Callable[[str], bytes]
 
@@ -61,8 +65,11 @@ class Walk:
 class LogWalk:
     """Walks the batches of one origin; `fetch` reads an object again when it must be looked into."""
 
-    def __init__(self, origin: str, batches: list[BatchFacts], fetch: Fetch) -> None:
+    def __init__(
+        self, origin: str, batches: list[BatchFacts], fetch: Fetch, removals: Sequence[Removal] = ()
+    ) -> None:
         self.walk = Walk(origin)
+        self._removals = sorted(removals, key=lambda each: (each.range.first_leaf, each.index))
         self._fetch = fetch
         self._batches = batches
         self._signed = {each.named.name: sealed.read(each) for each in batches}
@@ -84,16 +91,23 @@ class LogWalk:
         walk = self.walk
         tree: Range | None = Range()
         at = shift = 0
-        left = dict.fromkeys(self._by_first)
-        while left:
+        left = set(self._by_first)
+        while True:
             named = at + shift
             if named not in left:
+                removal = self._removal(at)
+                if removal is not None:
+                    tree = self._retained(removal, tree)
+                    at = removal.range.last_leaf + 1
+                    continue
                 following = min((first for first in left if first > named), default=None)
                 if following is None:
                     break
-                self._removed(at, following - shift, self._best(following))
-                at, named, tree = following - shift, following, None
-            left.pop(named)
+                end = min([following - shift, *(each.range.first_leaf for each in self._removals_after(at))])
+                self._removed(at, end, self._best(following))
+                at, tree = end, None
+                continue
+            left.remove(named)
             facts = self._best(named)
             link = Link(facts, self._signed[facts.named.name], at, 0, tree)
             link.end, shift = self._extent(link, shift)
@@ -210,6 +224,41 @@ class LogWalk:
     def _found(self, kind: Kind, link: Link, text: str, field: str | None = None) -> None:
         named = link.facts.named
         self.walk.findings.append(Finding(kind, text, named.name, link.first, link.end - 1, field=field))
+
+    def _removals_after(self, at: int) -> list[Removal]:
+        return [each for each in self._removals if each.range.first_leaf > at]
+
+    def _removal(self, at: int) -> Removal | None:
+        """A recorded removal of the leaves from here on."""
+        return next((each for each in self._removals if each.range.first_leaf == at), None)
+
+    def _retained(self, removal: Removal, tree: Range | None) -> Range | None:
+        """The tree after removed leaves, as the site log's entry gives it; the next checkpoint proves it."""
+        gone = removal.range
+        self.walk.findings.append(
+            Finding(
+                Kind.RETAINED,
+                f"leaves {gone.first_leaf:,} to {gone.last_leaf:,} ({gone.rows:,} records) were removed when "
+                f"their retention ended, as entry {removal.index} of the site log says",
+                object_name(removal.index),
+                gone.first_leaf,
+                gone.last_leaf,
+            )
+        )
+        try:
+            nodes = [(level, base64text.decode(node)) for level, node in gone.subtrees]
+            after = frontier(gone.size, [base64text.decode(node) for node in gone.frontier])
+            root = base64text.decode(gone.root)
+        except ValueError:
+            return None
+        if tree is not None:
+            joined = tree.copy()
+            joined.push(nodes)
+            after = joined if joined.size == gone.size else None
+        if after is None or after.root() != root:
+            return None
+        self.walk.roots[gone.size] = root
+        return after
 
     def _removed(self, first: int, end: int, following: BatchFacts) -> None:
         """A hole in the leaves; the batch after it says what stood there last."""

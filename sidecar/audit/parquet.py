@@ -46,7 +46,7 @@ class BatchFile:
                         continue
                     array = batch.column(name)
                     # Half of the columns are null throughout; a list of None is made ten times faster here.
-                    columns[name] = [None] * count if array.null_count == count else array.to_pylist()
+                    columns[name] = [None] * count if array.null_count == count else list(array.to_pylist())
                 yield count, columns
 
 

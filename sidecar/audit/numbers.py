@@ -1,0 +1,43 @@
+"""Sequence numbers over all logs that one boot's exchanges went into: none missing, none twice."""
+
+from __future__ import annotations
+
+from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.log import Walk
+from sidecar.audit.report import LogReport
+
+
+def check_numbers(walks: dict[str, Walk], logs: dict[str, LogReport]) -> None:
+    """Add findings where the runs of a recorder's numbers do not join; only for logs that are all there."""
+    runs: dict[str, list[tuple[int, int, str]]] = {}
+    origins: dict[str, set[str]] = {}
+    for origin, walk in walks.items():
+        for link in walk.links:
+            log = link.facts.log_value("log")
+            if log is None:
+                continue
+            origins.setdefault(str(log), set()).add(origin)
+            runs.setdefault(str(log), []).extend((first, last, origin) for first, last in link.facts.numbers)
+    for recorded, found in runs.items():
+        those = [logs[origin] for origin in sorted(origins[recorded])]
+        if all(log.intact for log in those) and all(_whole(log) for log in those):
+            _check(recorded, sorted(found), logs, closed=all(log.closed for log in those))
+
+
+def _whole(log: LogReport) -> bool:
+    return not any(each.kind is Kind.RETAINED for each in log.findings)
+
+
+def _check(recorded: str, runs: list[tuple[int, int, str]], logs: dict[str, LogReport], closed: bool) -> None:
+    expected = 1
+    for first, last, origin in runs:
+        if first > expected:
+            count = first - expected
+            text = f"{count:,} numbers from {recorded}.{expected} on have neither record nor gap"
+            # While a log is open, what is missing may still be on its way.
+            kind = Kind.HOLE if closed else Kind.NOTE
+            logs[origin].findings.append(Finding(kind, text))
+        elif first < expected:
+            text = f"{recorded}.{first} was sealed a second time"
+            logs[origin].findings.append(Finding(Kind.DUPLICATED, text, records=(f"{recorded}.{first}",)))
+        expected = max(expected, last + 1)

@@ -1,0 +1,124 @@
+"""What the store's site log says that verification needs, and whether it can be believed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.trust import Trust
+from sidecar.errors import LedgerError, SiteLogBroken
+from sidecar.ledger.note import Note, VerifierKey
+from sidecar.ledger.tree import Frontier
+from sidecar.objects import Store
+from sidecar.site.bodies import Enrolment, Erase, Retention, Seen, Witness, read
+from sidecar.site.entry import Entry, object_name
+from sidecar.site.log import Reader, Tree
+from sidecar.site.removed import Removal
+
+
+@dataclass(slots=True)
+class Order:
+    """An erasure of one subject key."""
+
+    index: int
+    trusted: bool
+
+
+@dataclass(slots=True)
+class Sighting:
+    """One log as a witness saw it."""
+
+    seen: Seen
+    index: int
+    """Of the site log's entry."""
+
+
+@dataclass(slots=True)
+class SiteFacts:
+    """The site log as far as it can be read."""
+
+    entries: int = 0
+    findings: list[Finding] = field(default_factory=list)
+    enrolled: dict[str, tuple[Enrolment, bool]] = field(default_factory=dict)
+    """Newest enrolment of each pod, and whether its author is trusted."""
+    orders: dict[str, dict[str, Order]] = field(default_factory=dict)
+    """Key object → subject key id → the erasure."""
+    removals: dict[str, list[Removal]] = field(default_factory=dict)
+    sightings: dict[str, list[Sighting]] = field(default_factory=dict)
+
+
+class _Notes:
+    """What the site log's reader needs of the ledger."""
+
+    def tree(self) -> Tree:
+        return Frontier()
+
+    def signed_text(self, note: str, key: str) -> str:
+        parsed = Note.parse(note)
+        parsed.verified_by([VerifierKey.parse(key)])
+        if len(parsed.signatures) != 1:
+            raise LedgerError("note: more signatures than its author's")
+        return parsed.text
+
+
+def read_site(store: Store, trust: Trust) -> SiteFacts:
+    """Follow the site log to its end or to the first entry that does not fit."""
+    facts = SiteFacts()
+    for entry in _entries(store, facts):
+        facts.entries += 1
+        _take(entry, facts, trust)
+    return facts
+
+
+def _entries(store: Store, facts: SiteFacts) -> Iterator[Entry]:
+    try:
+        yield from Reader(store, _Notes())
+    except SiteLogBroken as error:
+        facts.findings.append(_broken(store, error))
+
+
+def _broken(store: Store, error: SiteLogBroken) -> Finding:
+    name = object_name(error.index)
+    text = str(error).split(f"({name}): ")[-1].removesuffix(": restore it from a copy of the store")
+    try:
+        found = json.loads(store.get(name))
+        kind = found.get("kind") if isinstance(found, dict) else None
+    except (ValueError, RecursionError, LookupError):
+        kind = None
+    except Exception as missing:
+        return Finding(Kind.REMOVED, f"site log: entry {error.index} is gone: {text} ({missing})", name)
+    if kind == "erase" and "signature" in text:
+        return Finding(Kind.FORGED_ERASURE, f"site log: the erasure of entry {error.index}: {text}", name)
+    return Finding(Kind.ALTERED, f"site log: entry {error.index}: {text}", name)
+
+
+def _take(entry: Entry, facts: SiteFacts, trust: Trust) -> None:
+    trusted = trust.knows(entry.key)
+    if (enrolment := read(entry, Enrolment)) is not None:
+        known = facts.enrolled.get(enrolment.prefix)
+        if trusted or known is None or not known[1]:
+            facts.enrolled[enrolment.prefix] = (enrolment, trusted)
+    elif (erase := read(entry, Erase)) is not None:
+        for each in erase.objects:
+            orders = facts.orders.setdefault(each.name, {})
+            for key_id in each.subject_key_ids:
+                if trusted or key_id not in orders:
+                    orders[key_id] = Order(entry.index, trusted)
+        if not trusted:
+            text = f"site log: entry {entry.index} orders an erasure, signed by no trusted key: {entry.key}"
+            facts.findings.append(Finding(Kind.FORGED_ERASURE, text, entry.name))
+    elif (witness := read(entry, Witness)) is not None:
+        for seen in witness.checkpoints:
+            facts.sightings.setdefault(seen.origin, []).append(Sighting(seen, entry.index))
+        for problem in witness.problems:
+            text = f"site log: a witness could not vouch for {problem.origin}: {problem.text}"
+            facts.findings.append(Finding(Kind.NOTE, text, entry.name))
+    elif (retention := read(entry, Retention)) is not None and trusted:
+        for each_range in retention.ranges:
+            removal = Removal(entry.index, entry.t_us, entry.key, retention.model, each_range)
+            facts.removals.setdefault(each_range.origin, []).append(removal)
+    if not trusted and entry.kind in ("enrolment", "retention"):
+        text = f"site log: entry {entry.index} ({entry.kind}) is signed by no trusted key and was left aside"
+        facts.findings.append(Finding(Kind.NOTE, text, entry.name))

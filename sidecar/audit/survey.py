@@ -1,0 +1,282 @@
+"""Verification of a whole store: every log on its own, then the logs against each other and the site log."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sidecar.audit import naming, sealed
+from sidecar.audit.batch import BatchFacts
+from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.log import LogWalk, Walk
+from sidecar.audit.naming import BatchName
+from sidecar.audit.numbers import check_numbers
+from sidecar.audit.ranges import Range, subtrees
+from sidecar.audit.report import LogReport, StoreReport
+from sidecar.audit.sheet import Sheet
+from sidecar.audit.sitefacts import SiteFacts, read_site
+from sidecar.audit.subjects import check_subjects
+from sidecar.audit.succession import check_succession
+from sidecar.audit.trust import KeyVerdict, Trust, judge_key
+from sidecar.audit.witnessed import AHEAD_US, Witnessed, compare
+from sidecar.errors import LedgerError
+from sidecar.ledger.origin import parse as parse_origin
+from sidecar.objects import Store
+
+ENROLMENT_GRACE_US = 15 * 60_000_000
+"""How long a pod that was just enrolled may take to leave its first batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which logs to verify: those with a batch of the model and the days. Times as in the names' dates."""
+
+    model: str | None = None
+    since: str | None = None
+    """First date, YYYY-MM-DD."""
+    until: str | None = None
+    """Last date."""
+
+    def wants(self, named: BatchName) -> bool:
+        return (
+            (self.model is None or named.model == self.model)
+            and (self.since is None or named.date >= self.since)
+            and (self.until is None or named.date <= self.until)
+        )
+
+    @property
+    def everything(self) -> bool:
+        return self.model is None and self.since is None and self.until is None
+
+    def __str__(self) -> str:
+        parts = [
+            f"model folder {self.model}" if self.model else "",
+            f"from {self.since}" if self.since else "",
+            f"to {self.until}" if self.until else "",
+        ]
+        text = ", ".join(part for part in parts if part)
+        return text and f"logs with records of {text}; of their other batches only the stored leaf hashes"
+
+
+@dataclass(slots=True)
+class Inventory:
+    """The batch objects of a store by name, and what else lies among them."""
+
+    batches: list[BatchName] = field(default_factory=list)
+    strays: list[str] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+
+def take_inventory(store: Store, selection: Selection) -> tuple[Inventory, list[BatchName]]:
+    """All batches, and those to look into: every batch of each log that the selection wants one of."""
+    found = Inventory()
+    for entry in store.list(naming.RECORDS):
+        named = naming.parse(entry.name)
+        if named is None:
+            found.strays.append(entry.name)
+        else:
+            found.batches.append(named)
+            found.sizes[entry.name] = entry.size
+    if selection.everything:
+        return found, found.batches
+    wanted = {each.origin for each in found.batches if selection.wants(each)}
+    return found, [each for each in found.batches if each.origin in wanted]
+
+
+class Survey:
+    """Everything that takes the facts of all batches together."""
+
+    def __init__(self, store: Store, trust: Trust, now_us: int, selection: Selection) -> None:
+        self._store = store
+        self._trust = trust
+        self._now_us = now_us
+        self._selection = selection
+        self._site = SiteFacts()
+
+    def run(self, inventory: Inventory, batches: Iterable[BatchFacts], report: StoreReport) -> None:
+        """Fill the report. Whatever the objects hold ends as a finding, never as an error."""
+        self._site = read_site(self._store, self._trust)
+        report.site_entries, report.findings = self._site.entries, list(self._site.findings)
+        facts = sorted(batches, key=lambda each: each.named.name)
+        report.objects_sha256 = _fingerprint(facts)
+        walks: dict[str, Walk] = {}
+        keys: dict[str, KeyVerdict] = {}
+        logs: dict[str, LogReport] = {}
+        for origin, group in sorted(_by_log(facts).items()):
+            walk = LogWalk(origin, group, self._store.get, self._site.removals.get(origin, ())).run()
+            walks[origin] = walk
+            keys[origin] = judge_key(walk, self._trust, self._site_key(origin))
+            logs[origin] = self._log_report(walk, keys[origin], group)
+        self._sightings(walks, keys, logs, report, inventory)
+        if self._selection.everything:
+            self._absent_pods(inventory, report)
+        check_succession(walks, logs, {each.origin for each in inventory.batches}, self._removed_origins())
+        check_numbers(walks, logs)
+        self._unclosed(walks, logs)
+        report.logs = list(logs.values())
+        if inventory.strays:
+            first = inventory.strays[0]
+            text = f"{len(inventory.strays)} objects under records/ are no sealed batches, first {first}"
+            report.findings.append(Finding(Kind.NOTE, text, first))
+
+    def _log_report(self, walk: Walk, key: KeyVerdict, group: list[BatchFacts]) -> LogReport:
+        links = [link.facts for link in walk.links]
+        log = LogReport(walk.origin)
+        log.records = sum(each.rows for each in links)
+        log.exchanges = sum(each.kinds.get("exchange", 0) for each in links)
+        log.files, log.size_bytes = len(group), sum(each.size_bytes for each in group)
+        log.models = tuple(sorted({str(each.metadata.get("model")) for each in links if each.metadata}))
+        log.from_us = min((each.t_first_us for each in links if each.t_first_us is not None), default=None)
+        for link in walk.links:
+            if not link.good:
+                break
+            log.intact_leaves = link.end
+            last = link.facts.t_last_us
+            log.to_us = last if log.to_us is None or (last or 0) > log.to_us else log.to_us
+        log.unproven, log.closed = walk.unproven, walk.closed
+        log.key = str(key.key) if key.key is not None else None
+        log.enrolled_by = key.enrolled_by
+        log.findings = [*walk.findings, *key.findings, *_future(walk, self._now_us), *_gaps(links)]
+        log.lost = sum(sum(each.gaps.values()) for each in links)
+        subjects = check_subjects(self._store, links, self._site.orders)
+        log.erased = subjects.erased_records
+        log.findings += subjects.findings
+        return log
+
+    def _site_key(self, origin: str) -> str | None:
+        """The enrolment key that a trusted author named for the log's pod."""
+        if not self._trust.keys:
+            return None
+        try:
+            found = self._site.enrolled.get(parse_origin(origin).prefix)
+        except LedgerError:
+            return None
+        return found[0].public_key if found is not None and found[1] else None
+
+    def _sightings(
+        self,
+        walks: dict[str, Walk],
+        keys: dict[str, KeyVerdict],
+        logs: dict[str, LogReport],
+        report: StoreReport,
+        inventory: Inventory,
+    ) -> None:
+        present = {each.origin for each in inventory.batches}
+        for origin, sightings in sorted(self._site.sightings.items()):
+            walk = walks.get(origin)
+            if walk is None:
+                if (
+                    origin not in present
+                    and self._selection.everything
+                    and not self._site.removals.get(origin)
+                ):
+                    size = max(each.seen.size for each in sightings)
+                    text = f"{origin}: a witness saw {size:,} leaves of this log, nothing of it is left"
+                    report.findings.append(Finding(Kind.REMOVED, text))
+                continue
+            witnessed: Witnessed = compare(
+                walk, keys[origin].key, sightings, self._trust, _RootAt(walk, self._store), self._now_us
+            )
+            log = logs[origin]
+            log.witnessed_size, log.witnessed_us = witnessed.size, witnessed.at_us
+            log.witnessed_by = witnessed.by
+            # A log that is known to be re-signed or broken differs from what was seen for that very reason.
+            if log.intact or (witnessed.findings and witnessed.findings[0].kind is Kind.TRUNCATED):
+                log.findings += witnessed.findings
+
+    def _removed_origins(self) -> set[str]:
+        return set(self._site.removals)
+
+    def _absent_pods(self, inventory: Inventory, report: StoreReport) -> None:
+        """Pods that were enrolled and left no log."""
+        prefixes = set()
+        for origin in {*(each.origin for each in inventory.batches), *self._site.removals}:
+            try:
+                prefixes.add(parse_origin(origin).prefix)
+            except LedgerError:
+                continue
+        for prefix, (enrolled, trusted) in sorted(self._site.enrolled.items()):
+            if prefix in prefixes or not trusted:
+                continue
+            recent = self._now_us - enrolled.since_us < ENROLMENT_GRACE_US
+            pod = f"pod {enrolled.pod_uid} ({enrolled.namespace}/{enrolled.workload})"
+            if recent:
+                report.findings.append(Finding(Kind.NOTE, f"{pod} was enrolled just now and has no log yet"))
+            else:
+                report.findings.append(Finding(Kind.MISSING, f"{pod} was enrolled and left no log: {prefix}"))
+
+    def _unclosed(self, walks: dict[str, Walk], logs: dict[str, LogReport]) -> None:
+        for origin, walk in walks.items():
+            log = logs[origin]
+            if walk.closed or any(each.kind is Kind.TRUNCATED for each in log.findings):
+                continue
+            if not walk.links or any(each.kind is Kind.FUTURE for each in log.findings):
+                continue
+            text = "it does not end in a close: still running, killed, or its end was removed unseen"
+            log.findings.append(Finding(Kind.UNCLOSED, text))
+
+
+class _RootAt:
+    """Root of a log's tree at any size: known at batch ends, recomputed from one batch elsewhere."""
+
+    def __init__(self, walk: Walk, store: Store) -> None:
+        self._walk = walk
+        self._store = store
+
+    def __call__(self, size: int) -> bytes | None:
+        known = self._walk.roots.get(size)
+        if known is not None:
+            return known
+        for link in self._walk.links:
+            if link.good and link.before is not None and link.first < size < link.end:
+                sheet = Sheet(link.facts.named.name, self._store.get(link.facts.named.name))
+                tree: Range = link.before.copy()
+                tree.push(subtrees(link.first, sheet.hashes[: size - link.first]))
+                return tree.root()
+        return None
+
+
+def _by_log(facts: list[BatchFacts]) -> dict[str, list[BatchFacts]]:
+    """Batches by the log they are of: as their checkpoint says, else as their name does."""
+    found: dict[str, list[BatchFacts]] = {}
+    for each in facts:
+        signed = sealed.read(each)
+        origin = signed.origin if signed.valid else each.named.origin
+        found.setdefault(origin, []).append(each)
+    return found
+
+
+def _future(walk: Walk, now_us: int) -> list[Finding]:
+    for link in walk.links:
+        last = link.facts.t_last_us
+        if link.good and last is not None and last > now_us + AHEAD_US:
+            text = "it holds times that are yet to come: the clock of whoever sealed it was wrong"
+            return [
+                Finding(
+                    Kind.FUTURE, text, link.facts.named.name, link.first, link.end - 1, field="t_request_us"
+                )
+            ]
+    return []
+
+
+def _gaps(links: list[BatchFacts]) -> list[Finding]:
+    lost: dict[str, int] = {}
+    for facts in links:
+        for reason, count in facts.gaps.items():
+            lost[reason] = lost.get(reason, 0) + count
+    if not lost:
+        return []
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in sorted(lost.items()))
+    return [
+        Finding(
+            Kind.GAP, f"{sum(lost.values()):,} exchanges left no record, counted when it happened: {reasons}"
+        )
+    ]
+
+
+def _fingerprint(facts: list[BatchFacts]) -> str:
+    lines = hashlib.sha256()
+    for each in facts:
+        lines.update(f"{each.sha256}  {each.named.name}\n".encode())
+    return lines.hexdigest()

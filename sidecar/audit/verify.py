@@ -1,0 +1,81 @@
+"""Verification from its inputs to its report: inventory, batches by workers, survey."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sidecar import __version__
+from sidecar.audit.batch import BatchFacts
+from sidecar.audit.report import StoreReport
+from sidecar.audit.resume import Progress
+from sidecar.audit.survey import Selection, Survey, take_inventory
+from sidecar.audit.trust import Trust
+from sidecar.audit.workers import Task, check_all
+from sidecar.objects import Store
+from sidecar.shipping.options import StoreOptions
+
+Advance = Callable[[int, int], None]
+"""Told the bytes done and the bytes to do after every batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to verify and with what."""
+
+    url: str
+    options: StoreOptions
+    trust: Trust
+    selection: Selection
+    jobs: int
+    now_us: int
+    master_key: Path | None = None
+
+
+def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> StoreReport:
+    """The report on a store. Raises StoreError when the store itself cannot be listed or read."""
+    started = time.monotonic()
+    report = StoreReport(
+        store=store.description,
+        started_us=job.now_us,
+        scope=str(job.selection),
+        trusted=tuple(str(each) for each in job.trust.keys),
+        witnesses=tuple(str(each) for each in job.trust.witnesses),
+        version=__version__,
+    )
+    inventory, chosen = take_inventory(store, job.selection)
+    tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
+    facts = _facts(store, job, tasks, inventory.sizes, state, advance)
+    Survey(store, job.trust, job.now_us, job.selection).run(inventory, facts, report)
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _facts(
+    store: Store,
+    job: Job,
+    tasks: list[Task],
+    sizes: dict[str, int],
+    state: Progress | None,
+    advance: Advance,
+) -> Iterator[BatchFacts]:
+    total = sum(sizes[named.name] for named, _ in tasks)
+    done = 0
+    rest: list[Task] = []
+    for named, recompute in tasks:
+        known = state.known(named, sizes[named.name], recompute) if state is not None else None
+        if known is None:
+            rest.append((named, recompute))
+            continue
+        done += sizes[named.name]
+        yield known
+    advance(done, total)
+    size_bytes = sum(sizes[named.name] for named, _ in rest)
+    for facts in check_all(store, job.url, job.options, rest, job.jobs, size_bytes):
+        if state is not None:
+            state.add(facts)
+        done += sizes[facts.named.name]
+        advance(done, total)
+        yield facts
