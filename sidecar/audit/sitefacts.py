@@ -8,14 +8,12 @@ from dataclasses import dataclass, field
 
 from sidecar.audit.findings import Finding, Kind
 from sidecar.audit.trust import Trust
-from sidecar.errors import LedgerError, SiteLogBroken
-from sidecar.ledger.note import Note, VerifierKey
-from sidecar.ledger.tree import Frontier
+from sidecar.errors import SiteLogBroken, StoreError
 from sidecar.objects import Store
 from sidecar.site.bodies import Enrolment, Erase, Retention, Seen, Witness, read
 from sidecar.site.entry import Entry, object_name
-from sidecar.site.log import Reader, Tree
 from sidecar.site.removed import Removal
+from sidecar.site_log import open_site_log
 
 
 @dataclass(slots=True)
@@ -49,20 +47,6 @@ class SiteFacts:
     sightings: dict[str, list[Sighting]] = field(default_factory=dict)
 
 
-class _Notes:
-    """What the site log's reader needs of the ledger."""
-
-    def tree(self) -> Tree:
-        return Frontier()
-
-    def signed_text(self, note: str, key: str) -> str:
-        parsed = Note.parse(note)
-        parsed.verified_by([VerifierKey.parse(key)])
-        if len(parsed.signatures) != 1:
-            raise LedgerError("note: more signatures than its author's")
-        return parsed.text
-
-
 def read_site(store: Store, trust: Trust) -> SiteFacts:
     """Follow the site log to its end or to the first entry that does not fit."""
     facts = SiteFacts()
@@ -74,7 +58,7 @@ def read_site(store: Store, trust: Trust) -> SiteFacts:
 
 def _entries(store: Store, facts: SiteFacts) -> Iterator[Entry]:
     try:
-        yield from Reader(store, _Notes())
+        yield from open_site_log(store).reader()
     except SiteLogBroken as error:
         facts.findings.append(_broken(store, error))
 
@@ -85,10 +69,10 @@ def _broken(store: Store, error: SiteLogBroken) -> Finding:
     try:
         found = json.loads(store.get(name))
         kind = found.get("kind") if isinstance(found, dict) else None
-    except (ValueError, RecursionError, LookupError):
+    except (ValueError, RecursionError):
         kind = None
-    except Exception as missing:
-        return Finding(Kind.REMOVED, f"site log: entry {error.index} is gone: {text} ({missing})", name)
+    except StoreError:
+        return Finding(Kind.REMOVED, f"site log: entry {error.index}: {text}", name)
     if kind == "erase" and "signature" in text:
         return Finding(Kind.FORGED_ERASURE, f"site log: the erasure of entry {error.index}: {text}", name)
     return Finding(Kind.ALTERED, f"site log: entry {error.index}: {text}", name)
