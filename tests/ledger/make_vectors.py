@@ -204,7 +204,7 @@ ORIGINS: list[list[str]] = [
     ["prod-eu", "default", "mortgage", UID, "default", BOOT, "20261122T101010-0000000000"],
     ["", "", "", "", "default", BOOT],
     ["_", "a.b", "a/b", "ü~", "v1 beta", BOOT],
-    ["a-cluster-with-a-long-name", "n", "credit-decision-service-canary", "p", "%12345678", BOOT],
+    ["a-cluster-with-a-long-name", "n", "credit-decision-service-canary", "p", "%123456", BOOT],
     ["cluster.ü", "ññññññññññññ", "w", "p", "r", BOOT],
 ]
 

@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sidecar.errors import LedgerError
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.cosignature import CosignerKey, cosign, parse_verifier
-from sidecar.ledger.note import Note, Signature, SigningKey, VerifierKey
+from sidecar.ledger.note import Note, Signature, SigningKey, Verifier, VerifierKey
 from sidecar.ledger.tree import EMPTY_ROOT
 
 LOG = SigningKey("log.example", bytes(32))
@@ -47,7 +47,8 @@ def test_the_example_of_the_specification_has_our_form() -> None:
 def test_a_cosigned_checkpoint_verifies_by_both_and_says_when() -> None:
     note = Note.parse(cosign(WITNESS, NOTE, TIME_S).format())
     assert COSIGNER.cosigned_at(note) == TIME_S
-    assert note.verified_by([LOG.verifier, COSIGNER]) == [LOG.verifier, COSIGNER]
+    keys: list[Verifier] = [LOG.verifier, COSIGNER]
+    assert note.verified_by(keys) == keys
     assert Checkpoint.open(note, [LOG.verifier]).size == 7
 
 
@@ -78,6 +79,8 @@ def test_every_flipped_bit_of_a_cosignature_is_noticed() -> None:
         flipped[bit // 8] ^= 1 << bit % 8
         assert not COSIGNER.is_valid(NOTE.text, bytes(flipped))
     assert not COSIGNER.is_valid(NOTE.text, signature + b"\0")
+    for count in range(len(signature)):
+        assert not COSIGNER.is_valid(NOTE.text, signature[:count])
     assert COSIGNER.is_valid(NOTE.text, signature)
 
 
@@ -87,6 +90,12 @@ def test_only_checkpoints_are_cosigned_and_only_at_real_times() -> None:
     for time_s in (-1, 2**63):
         with pytest.raises(LedgerError, match="is no time"):
             cosign(WITNESS, NOTE, time_s)
+
+
+def test_times_that_no_clock_shows_are_refused() -> None:
+    time_s = 2**63
+    message = f"cosignature/v1\ntime {time_s}\n{NOTE.text}".encode()
+    assert not COSIGNER.is_valid(NOTE.text, struct.pack(">Q", time_s) + WITNESS.sign_bytes(message))
 
 
 def test_public_keys_of_both_types_are_read() -> None:

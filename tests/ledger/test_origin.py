@@ -65,7 +65,7 @@ def test_a_long_part_keeps_its_beginning_and_a_hash() -> None:
 
 
 @given(places, texts, texts, st.none() | texts)
-@example(Place(), "%00000000", "b", None)
+@example(Place(), "%000000", "b", None)
 @example(Place(), "~00000000", "b", None)
 @example(Place(cluster="......"), ".......", "b", "")
 @example(Place("é" * 50, "é" * 50, "é" * 50, "é" * 50), "é" * 50, "é" * 50, "é" * 50)
@@ -118,3 +118,9 @@ def test_what_no_origin_looks_like_is_refused(text: str) -> None:
 
 def test_the_longest_batch_name_fits_a_file_name() -> None:
     assert sum(LIMITS.values()) + len(LIMITS) - 1 + len(SUFFIX) + len("..part") == 255
+
+
+def test_a_part_that_looks_shortened_is_shortened() -> None:
+    text = origin(Place(), "%123456", "b")
+    assert text == f"_._._._.~25123456~{sha256(b'%123456').hexdigest()[:8]}.b"
+    assert parse(text).shortened == {"route"}

@@ -20,7 +20,7 @@ from sidecar.ledger.proof import (
     verify_consistency,
     verify_inclusion,
 )
-from sidecar.ledger.tree import EMPTY_ROOT, root_of
+from sidecar.ledger.tree import EMPTY_ROOT, node_hash, root_of
 from tests.ledger import rfc6962
 
 LEAVES = rfc6962.leaves(300)
@@ -164,8 +164,23 @@ def test_what_cannot_be_proven_is_said() -> None:
         consistency_path(LEAVES[:3], 2, 4)
 
 
+def test_a_path_of_another_length_proves_nothing_even_of_the_root_it_leads_to() -> None:
+    a, b, c, d, e = LEAVES[:5]
+    ab = node_hash(a, b)
+    assert verify_inclusion(a, 0, 2, [b], ab)
+    assert not verify_inclusion(a, 0, 3, [b], ab)
+    assert not verify_inclusion(a, 0, 4, [b], ab)
+    assert not verify_inclusion(b, 0, 1, [a], ab)
+    assert verify_consistency(1, 2, [b], a, ab)
+    assert not verify_consistency(1, 4, [b], a, ab)
+    path, old, new = [c, d, ab], ROOTS[3], ROOTS[4]
+    assert verify_consistency(3, 4, path, old, new)
+    assert not verify_consistency(3, 4, [*path, e], node_hash(e, old), node_hash(e, new))
+
+
 def test_hashes_of_another_length_prove_nothing() -> None:
     left, right = LEAVES[:2]
+    assert not verify_consistency(1, 2, [right[1:]], left + right[:1], ROOTS[2])
     assert verify_inclusion(left, 0, 2, [right], ROOTS[2])
     assert not verify_inclusion(left + right[:1], 0, 2, [right[1:]], ROOTS[2])
 

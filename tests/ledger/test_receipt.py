@@ -161,6 +161,7 @@ def test_every_changed_value_of_a_written_receipt_is_noticed() -> None:
         except LedgerError:
             return True
 
+    value: Any
     for name in document["record"]:
         for value in ("", "AAAA", 0, 12, True, 1.5, [], {}, {"a": "b"}, None):
             if document["record"][name] == value and type(document["record"][name]) is type(value):
