@@ -3,15 +3,17 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+import struct
 import sys
 from pathlib import Path
 
 import lmdb
 import pytest
 
+from sidecar.counters import Counters, Global
 from sidecar.errors import JournalError
 from sidecar.journal import Corrupt, JournalReader, Segment
-from sidecar.journal.folder import volume_path, volumes
+from sidecar.journal.folder import lock_path_of, volume_path, volumes
 from sidecar.records import Position
 from tests.journal.rig import BOOT, Rig, exchange, exchanges, read_all
 
@@ -161,6 +163,45 @@ async def test_no_damaged_byte_anywhere_kills_the_reader_or_alters_an_exchange(t
         volume_path(damaged, 1).write_bytes(content[:at] + bytes([flipped]) + content[at + 1 :])
         for made in exchanges(read_all(damaged)):
             assert (made.request, made.response, made.client) == expected[made.seq]
+
+
+async def test_a_commit_that_the_reader_table_does_not_know_is_read_once_the_volume_is_closed(
+    tmp_path: Path,
+) -> None:
+    """A writer killed between its meta page and the table's transaction number leaves this behind."""
+    await fill(tmp_path, 3, size=1000, boot=BOOT)
+    whole = len(read_all(tmp_path))
+    path = volume_path(tmp_path, 1)
+    # Whoever opens the table first sets it right; another reader has it open since before.
+    program = f"import lmdb; held = lmdb.open({str(path)!r}, subdir=False, readonly=True); print(flush=True); input()"
+    other = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
+    )
+    assert other.stdout is not None
+    await other.stdout.readline()
+    try:
+        with lock_path_of(path).open("r+b") as table:
+            # MDB_txbody: magic, format, a mutex of 40 bytes, then the number of the last transaction.
+            magic, last = struct.unpack("=I44xQ", table.read(56))
+            assert magic == 0xBEEFC0DE
+            table.seek(48)
+            table.write(struct.pack("=Q", last - 1))
+        counters = Counters.open(tmp_path / f"counters-{BOOT}.bin")
+        counters.set(Global.VOLUME_CLOSED, 0)
+        counters.set(Global.VOLUME_CURRENT, 1)
+        reader = JournalReader(tmp_path, BOOT)
+        found = reader.read(Position(0, 0), 1 << 20)
+        assert len(found) == whole - 1, "as a reader that trusts the table sees it"
+        counters.set(Global.VOLUME_CURRENT, 0)
+        counters.set(Global.VOLUME_CLOSED, 1)
+        found += reader.read(found[-1].position, 1 << 20)
+        assert len(exchanges(found)) == 3
+        assert reader.release(found[-1].position) == [1]
+        reader.close()
+        counters.close()
+    finally:
+        other.kill()
+        await other.wait()
 
 
 async def test_another_process_follows_a_live_writer_over_volumes(tmp_path: Path) -> None:
