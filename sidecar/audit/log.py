@@ -20,7 +20,10 @@ from sidecar.audit.filed import belongs, misfiled
 from sidecar.audit.findings import Finding, Kind
 from sidecar.audit.ranges import Range, frontier
 from sidecar.audit.sealed import Signed
+from sidecar.errors import LedgerError
 from sidecar.ledger import base64text
+from sidecar.ledger.checkpoint import Checkpoint
+from sidecar.ledger.note import VerifierKey
 from sidecar.site.entry import object_name
 from sidecar.site.removed import Removal
 
@@ -233,48 +236,39 @@ class LogWalk:
         return next((each for each in self._removals if each.range.first_leaf == at), None)
 
     def _retained(self, removal: Removal, tree: Range | None) -> Range | None:
-        """The tree after removed leaves, as the site log's entry gives it; the next checkpoint proves it."""
+        """The tree after removed leaves, as the site log's entry has it under the log's own checkpoint."""
         gone = removal.range
-        self.walk.findings.append(
-            Finding(
-                Kind.RETAINED,
-                f"leaves {gone.first_leaf:,} to {gone.last_leaf:,} ({gone.rows:,} records) were removed when "
-                f"their retention ended, as entry {removal.index} of the site log says",
-                object_name(removal.index),
-                gone.first_leaf,
-                gone.last_leaf,
-            )
-        )
+        entry = object_name(removal.index)
         try:
-            nodes = [(level, base64text.decode(node)) for level, node in gone.subtrees]
-            after = frontier(gone.size, [base64text.decode(node) for node in gone.frontier])
-            root = base64text.decode(gone.root)
-        except ValueError:
+            signed = Checkpoint.open(gone.checkpoint, [VerifierKey.parse(gone.public_key)], gone.origin)
+            if tree is not None:
+                after = tree.copy()
+                after.push((level, base64text.decode(node)) for level, node in gone.subtrees)
+            else:
+                found = frontier(gone.size, [base64text.decode(node) for node in gone.frontier])
+                after = found if found is not None else Range()
+            if (after.size, after.root()) != (signed.size, signed.root):
+                raise ValueError("what it keeps of them does not lead to their checkpoint")
+        except (LedgerError, ValueError) as error:
+            text = f"their removal in entry {removal.index} of the site log does not hold: {error}"
+            self._gone(Kind.REMOVED, gone.first_leaf, gone.last_leaf, text, entry)
             return None
-        if tree is not None:
-            joined = tree.copy()
-            joined.push(nodes)
-            after = joined if joined.size == gone.size else None
-        if after is None or after.root() != root:
-            return None
-        self.walk.roots[gone.size] = root
+        text = f"their retention had ended, as entry {removal.index} of the site log says"
+        self._gone(Kind.RETAINED, gone.first_leaf, gone.last_leaf, text, entry)
+        self.walk.roots[gone.size] = signed.root
         return after
 
+    def _gone(self, kind: Kind, first: int, last: int, why: str, name: str | None) -> None:
+        leaves = f"leaf {first:,} is" if first == last else f"leaves {first:,} to {last:,} are"
+        text = f"{leaves} gone ({last - first + 1:,} records){': ' if why else ''}{why}"
+        self.walk.findings.append(Finding(kind, text, name, first, last))
+
     def _removed(self, first: int, end: int, following: BatchFacts) -> None:
-        """A hole in the leaves; the batch after it says what stood there last."""
+        """A hole in the leaves; the batch after it names the object that stood there last."""
         name = next(
             (str(leaf.details.get("name")) for leaf in following.sealing if leaf.kind == "batch"), None
         )
-        what = f" with their object {name.rsplit('/', 1)[-1]}" if name else ""
-        self.walk.findings.append(
-            Finding(
-                Kind.REMOVED,
-                f"leaves {first:,} to {end - 1:,} ({end - first:,} records) are gone{what}",
-                name,
-                first,
-                end - 1,
-            )
-        )
+        self._gone(Kind.REMOVED, first, end - 1, "", name)
 
     def _others(self) -> None:
         """Batches beside the ones walked: the same again, another history, or no part of the log."""

@@ -128,8 +128,10 @@ class Survey:
         log.files, log.size_bytes = len(group), sum(each.size_bytes for each in group)
         log.models = tuple(sorted({str(each.metadata.get("model")) for each in links if each.metadata}))
         log.from_us = min((each.t_first_us for each in links if each.t_first_us is not None), default=None)
+        retained = {each.last_leaf: each.first_leaf for each in walk.findings if each.kind is Kind.RETAINED}
         for link in walk.links:
-            if not link.good:
+            whole = link.first == log.intact_leaves or retained.get(link.first - 1) == log.intact_leaves
+            if not link.good or not whole:
                 break
             log.intact_leaves = link.end
             last = link.facts.t_last_us

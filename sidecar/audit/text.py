@@ -68,7 +68,7 @@ def _log(log: LogReport) -> Iterator[Line]:
 def _finding(finding: Finding, indent: str) -> Iterator[Line]:
     yield ("bad" if finding.failure else "plain"), f"{indent}{finding.kind}: {finding.text}"
     if finding.object and finding.failure:
-        yield "dim", f"{indent}  in {finding.object}"
+        yield "dim", f"{indent}  object {finding.object}"
 
 
 def readable_bytes(count: int) -> str:
