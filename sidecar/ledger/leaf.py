@@ -133,12 +133,19 @@ def _digest_in_place(head: bytes, data: bytes) -> bytes:
 
 def _pairs(value: Pairs) -> list[tuple[str, str | None]]:
     """Sorted by name: the order of code points is that of the UTF-8 bytes."""
-    items = value.items() if isinstance(value, Mapping) else value
-    named = {}
-    for name, text in items:
-        if not isinstance(name, str) or name in named:
-            raise ValueError(f"key {name!r} is there twice or is no text")
-        named[name] = text
+    if isinstance(value, dict):
+        named = value
+    else:
+        items = value.items() if isinstance(value, Mapping) else value
+        named = {}
+        for name, text in items:
+            if name in named:
+                raise ValueError(f"key {name!r} is there twice")
+            named[name] = text
+    for name in named:
+        if not isinstance(name, str):
+            raise TypeError(f"key {name!r} is no text")
+    # Names are unique, so that values are never compared.
     return sorted(named.items())
 
 
