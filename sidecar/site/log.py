@@ -133,6 +133,10 @@ class Reader:
         for listed, data in self._objects():
             yield self._checked(listed, data)
 
+    def root(self) -> bytes:
+        """Root over the entries read."""
+        return self._tree.root()
+
     def tree_with(self, leaf: bytes) -> Tree:
         """The tree if this leaf were the next."""
         tree = self._tree.copy()

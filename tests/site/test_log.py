@@ -179,7 +179,7 @@ class Overtaken:
 
 def test_a_writer_that_was_overtaken_seals_anew_behind_the_other(tmp_path: Path) -> None:
     _, store = site_log(tmp_path)
-    entry = open_site_log(Overtaken(store, 3)).append(operator(), "hold", hold("slower"))  # type: ignore[arg-type]
+    entry = open_site_log(Overtaken(store, 3)).append(operator(), "hold", hold("slower"))
     assert entry.index == 3
     assert [each.body["reason"] for each in entries(open_site_log(store))] == ["faster"] * 3 + ["slower"]
 
@@ -195,7 +195,7 @@ def test_what_a_writer_decides_it_decides_anew_after_being_overtaken(tmp_path: P
         return hold("slower")
 
     with pytest.raises(StoreError, match="came in between"):
-        open_site_log(Overtaken(store, 1)).append(operator(), "hold", body)  # type: ignore[arg-type]
+        open_site_log(Overtaken(store, 1)).append(operator(), "hold", body)
     assert seen == [[], ["faster"]]
     assert len(entries(open_site_log(store))) == 1
 
@@ -207,7 +207,7 @@ def test_a_writer_that_is_always_overtaken_gives_up_with_a_name_for_it(
     monkeypatch.setattr(log_module, "PAUSE_S", 0.0)
     _, store = site_log(tmp_path)
     with pytest.raises(ObjectExists, match="other writers were faster 4 times: try again"):
-        open_site_log(Overtaken(store, 99)).append(operator(), "hold", hold())  # type: ignore[arg-type]
+        open_site_log(Overtaken(store, 99)).append(operator(), "hold", hold())
 
 
 class LostAnswer:
@@ -226,7 +226,7 @@ class LostAnswer:
 
 def test_an_entry_whose_answer_was_lost_is_appended_once(tmp_path: Path) -> None:
     _, store = site_log(tmp_path)
-    entry = open_site_log(LostAnswer(store)).append(operator(), "hold", hold())  # type: ignore[arg-type]
+    entry = open_site_log(LostAnswer(store)).append(operator(), "hold", hold())
     assert entries(open_site_log(store)) == [entry]
 
 
