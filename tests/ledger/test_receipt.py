@@ -193,3 +193,16 @@ def test_an_oversized_receipt_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(receipts, "MAX_RECEIPT_BYTES", 100)
     with pytest.raises(LedgerError, match="longer than 100"):
         parse(write(WHOLE))
+
+
+@pytest.mark.parametrize("offset", range(4))
+def test_flipped_bits_of_a_written_receipt_are_noticed(offset: int) -> None:
+    whole = write(WHOLE).encode()
+    for bit in range(offset, len(whole) * 8, 31):
+        flipped = bytearray(whole)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            verdict = check(parse(flipped.decode()))
+        except (LedgerError, UnicodeDecodeError):
+            continue
+        assert not verdict.ok, (bit, flipped[bit // 8 - 20 : bit // 8 + 20])
