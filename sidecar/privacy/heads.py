@@ -1,0 +1,150 @@
+"""Heads, interim heads and trailers: header, query and regular expression rules over their bytes.
+
+Only the values that a rule names change; every other byte stays. Lines may end
+in CRLF, LF or CR alone and may be folded (RFC 9112 section 5.2): servers take
+such heads, so credentials in them must be found.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from sidecar.privacy.patterns import Patterns
+from sidecar.privacy.replacement import Replacer
+from sidecar.privacy.rules import Action, Rule
+from sidecar.privacy.target import TargetRules
+
+_LINE_END = re.compile(rb"(\r\n|\r|\n)")
+_REQUEST_LINE = re.compile(r"(\S+ )(.*?)( HTTP/[0-9.]*)?", re.DOTALL)
+_FIELD = re.compile(rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*")
+_URL_HEADERS: Final = frozenset(
+    (
+        "referer",
+        "location",
+        "content-location",
+        "x-original-url",
+        "x-original-uri",
+        "x-rewrite-url",
+        "x-forwarded-uri",
+        "x-envoy-original-path",
+    )
+)
+"""Headers that repeat a request's target, whose query is under the query rules too."""
+
+
+class HeadRules:
+    """The rules for the heads of one side."""
+
+    def __init__(
+        self, headers: Mapping[str, Rule], target: TargetRules, patterns: Patterns, replacer: Replacer
+    ) -> None:
+        self._headers = headers
+        self._target = target
+        self._patterns = patterns
+        self._replacer = replacer
+        names = b"|".join(re.escape(name.encode()) for name in headers) or b"(?!)"
+        self._anywhere = re.compile(rb"(?:\A|[\r\n])[ \t]*(?:%s)[ \t]*:" % names, re.IGNORECASE)
+
+    def rewrite(self, head: bytes, hits: set[str]) -> bytes:
+        """The head under the rules, the same object if none applies; adds the rules that did to `hits`."""
+        if not self._target and not self._anywhere.search(head):
+            return head
+        pieces = _LINE_END.split(head)
+        lines = _unfolded(pieces)
+        changed = False
+        for first, last in lines:
+            line = b"".join(pieces[first : last + 1])
+            new = self._line(line, first == 0, hits)
+            if new is not line:
+                changed = True
+                pieces[first : last + 1] = [new] + [b""] * (last - first)
+        return b"".join(pieces) if changed else head
+
+    def _line(self, line: bytes, first: bool, hits: set[str]) -> bytes:
+        """One line with its folds; the same object if nothing changes."""
+        field = _FIELD.match(line)
+        rule = self._headers.get(field[1].decode("ascii").lower()) if field else None
+        if field and rule is not None:
+            value = line[field.end() :].strip()
+            if not value:
+                return line
+            hits.add(rule.text)
+            return line[: field.end()] + self._replacer.text(rule.action, value).encode()
+        if not self._target or not line:
+            return line
+        text, encoding = _text(line)
+        if field is None and (first or b" HTTP/" in line):
+            new = self._request_line(text, hits)
+        else:
+            new = self._value(text, field, hits)
+        return line if new == text else new.encode(encoding)
+
+    def _request_line(self, text: str, hits: set[str]) -> str:
+        if text.startswith("HTTP/"):
+            # Version and status code stay, only the reason phrase is anybody's text.
+            return text[:12] + self._patterns.value(text[12:], hits)
+        match = _REQUEST_LINE.fullmatch(text)
+        if match is None:
+            return self._patterns.value(text, hits)
+        return match[1] + self._target.target(match[2], hits) + (match[3] or "")
+
+    def _value(self, text: str, field: re.Match[bytes] | None, hits: set[str]) -> str:
+        keep: set[str] = set()
+        start = field.end() if field else 0
+        if field and field[1].decode("ascii").lower() in _URL_HEADERS:
+            text = text[:start] + self._target.parameters(text[start:], hits, keep)
+        if not self._patterns:
+            return text
+        keep.discard("")
+        # Over the whole line, so that a pattern may speak of the name; folds count as the spaces they mean.
+        flat = re.sub(r"[ \t]*(?:\r\n|\r|\n)[ \t]+", " ", text)
+        replaced = self._patterns.replace(flat, hits, keep)
+        rule = self._patterns.concealed(replaced, plus=True)
+        if rule is not None:
+            hits.add(rule.text)
+            return flat[:start] + self._patterns.replacement(rule, flat[start:])
+        return text if replaced == flat else replaced
+
+
+def without_header(head: bytes, name: bytes) -> bytes:
+    """`head` without the lines of that header (lower-case name), folds included."""
+    pieces = _LINE_END.split(head)
+    for first, last in _unfolded(pieces):
+        field = _FIELD.match(pieces[first])
+        if field and field[1].lower() == name:
+            pieces[first : last + 2] = [b""] * len(pieces[first : last + 2])
+    return b"".join(pieces)
+
+
+def header_rules(rules: Sequence[Rule], defaults: Sequence[Rule]) -> dict[str, Rule]:
+    """Header name → the rule for it: of several the first, and the user's before a default."""
+    chosen: dict[str, Rule] = {}
+    for rule in (*rules, *defaults):
+        chosen.setdefault(rule.where.selector, rule)
+    return chosen
+
+
+def needs_key(rules: Sequence[Rule]) -> Rule | None:
+    """The first rule that hashes, if any."""
+    return next((rule for rule in rules if rule.action is Action.HASH), None)
+
+
+def _unfolded(pieces: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Index ranges in `pieces` (lines and line ends by turns) of the lines, each with its folds."""
+    lines: list[tuple[int, int]] = []
+    for index in range(0, len(pieces), 2):
+        if lines and index > 0 and pieces[index][:1] in (b" ", b"\t") and lines[-1][1] == index - 2:
+            lines[-1] = (lines[-1][0], index)
+        else:
+            lines.append((index, index))
+    return lines
+
+
+def _text(line: bytes) -> tuple[str, str]:
+    """The line as text, and the encoding that gives its bytes back."""
+    try:
+        return line.decode("utf-8"), "utf-8"
+    except UnicodeDecodeError:
+        return line.decode("latin-1"), "latin-1"

@@ -1,0 +1,118 @@
+"""Regular expression rules over text, also where the text is written in another way than the pattern.
+
+A match is replaced where it stands. Beyond that a value is looked at with its
+percent-encoding, JSON escapes and numeric character references undone; if a
+pattern matches only then, the whole value is replaced.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Collection, Iterator, Sequence
+from typing import Final
+from urllib.parse import unquote
+
+from sidecar.privacy.replacement import Replacer
+from sidecar.privacy.rules import Rule
+
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
+_PERCENT_DEPTH: Final = 3
+"""How often percent-encoding is undone: URLs travel inside URLs."""
+
+Span = tuple[int, int]
+
+
+class Patterns:
+    """The regular expressions that hold for one side, in the order of their rules."""
+
+    def __init__(self, rules: Sequence[Rule], replacer: Replacer) -> None:
+        self.rules = [(rule, rule.where.pattern) for rule in rules if rule.where.pattern is not None]
+        self._replacer = replacer
+
+    def __bool__(self) -> bool:
+        return bool(self.rules)
+
+    def quiet(self, text: str) -> bool:
+        """Whether nothing in `text` can concern any rule: the common case, told quickly."""
+        return not any(pattern.search(text) for _, pattern in self.rules) and not encoded(text)
+
+    def replace(self, text: str, hits: set[str], keep: Collection[str] = ()) -> str:
+        """`text` with every match replaced, except inside the texts in `keep` (digests just put there)."""
+        for rule, pattern in self.rules:
+            spans = matches(pattern, text, keep)
+            if spans:
+                hits.add(rule.text)
+                text = splice(text, [(span, self.replacement(rule, text[slice(*span)])) for span in spans])
+        return text
+
+    def concealed(self, text: str, plus: bool = False) -> Rule | None:
+        """The first rule that matches `text` once its encodings are undone; `plus`: a `+` is a space."""
+        for variant in _variants(text, plus):
+            for rule, pattern in self.rules:
+                if any(match.group() for match in pattern.finditer(variant)):
+                    return rule
+        return None
+
+    def value(self, text: str, hits: set[str], plus: bool = False, keep: Collection[str] = ()) -> str:
+        """A single value: matches replaced, or the whole of it if a match hides in an encoding."""
+        if text in keep:
+            return text
+        replaced = self.replace(text, hits, keep)
+        rule = self.concealed(replaced, plus) if plus or encoded(replaced) else None
+        if rule is None:
+            return replaced
+        hits.add(rule.text)
+        return self.replacement(rule, text)
+
+    def replacement(self, rule: Rule, matched: str) -> str:
+        return self._replacer.text(rule.action, matched.encode("utf-8", "surrogateescape"))
+
+
+def matches(pattern: re.Pattern[str], text: str, keep: Collection[str] = ()) -> list[Span]:
+    """Spans of the matches that are not empty and not inside a kept text."""
+    spans = [match.span() for match in pattern.finditer(text) if match.end() > match.start()]
+    if not spans or not keep:
+        return spans
+    kept = [found.span() for digest in keep for found in re.finditer(re.escape(digest), text)]
+    return [(a, b) for a, b in spans if not any(start <= a and b <= end for start, end in kept)]
+
+
+def splice(text: str, changes: Sequence[tuple[Span, str]]) -> str:
+    """`text` with each span replaced; the spans are in order and do not overlap."""
+    pieces: list[str] = []
+    at = 0
+    for (start, end), new in changes:
+        pieces += (text[at:start], new)
+        at = end
+    return "".join(pieces) + text[at:]
+
+
+def encoded(text: str) -> bool:
+    """Whether some of `text` may be written in an encoding that patterns do not see through."""
+    return "%" in text or "\\" in text or "&#" in text
+
+
+def unescape(text: str) -> str:
+    """`text` with JSON's backslash escapes undone, wherever they stand."""
+    return _ESCAPE.sub(
+        lambda match: chr(int(match[1], 16)) if match[1] else _CONTROL.get(match[2], match[2]), text
+    )
+
+
+def _variants(text: str, plus: bool) -> Iterator[str]:
+    if plus and "+" in text:
+        text = text.replace("+", " ")
+        yield text
+    for _ in range(_PERCENT_DEPTH):
+        if "%" not in text:
+            break
+        latin, text = unquote(text, "latin-1"), unquote(text)
+        yield text
+        yield latin
+    if "\\" in text:
+        text = unescape(text)
+        yield text
+    if "&#" in text:
+        yield html.unescape(text)

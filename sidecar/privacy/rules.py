@@ -1,0 +1,181 @@
+"""Redaction rules: `WHERE=ACTION` as one line of text, or the same two as a YAML mapping.
+
+    [request.|response.]body:JSONPATH     values inside a JSON body
+    [request.|response.]header:NAME       a header, also in interim heads and trailers
+    query:KEY                             a parameter of the request's target
+    [request.|response.]regex:PATTERN     text in bodies, header values and the target
+
+`ACTION` is `drop`, `mask` or `hash`. Without a prefix a rule holds for both
+sides. The last `=` of the text ends WHERE, so a pattern may hold others.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from sidecar.privacy.jsonpath import Path
+
+MAX_RULES: Final = 256
+MAX_RULE_CHARACTERS: Final = 1024
+
+_TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_SHAPE = (
+    "write WHERE=ACTION, for example request.body:$.applicant.name=mask, header:x-customer=hash, "
+    "query:email=drop"
+)
+
+
+class Action(Enum):
+    """What becomes of a value that a rule finds."""
+
+    DROP = "drop"
+    MASK = "mask"
+    HASH = "hash"
+
+
+class Target(Enum):
+    """What a rule looks into."""
+
+    BODY = "body"
+    HEADER = "header"
+    QUERY = "query"
+    REGEX = "regex"
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in an exchange. `path` is set for bodies, `pattern` for regular expressions."""
+
+    target: Target
+    selector: str
+    """JSONPath, header name (lower case), query key or regular expression."""
+    request: bool = True
+    response: bool = True
+    path: Path | None = None
+    pattern: re.Pattern[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One rule; `text` is its one-line form and its name in the column `redacted`."""
+
+    text: str
+    where: Where
+    action: Action
+
+
+def parse_rule(text: str) -> Rule:
+    """The rule in one line of text. Raises ValueError, phrased to follow the offending text."""
+    if len(text) > MAX_RULE_CHARACTERS:
+        raise ValueError(f"has more than {MAX_RULE_CHARACTERS} characters: split it into several rules")
+    place, equals, action = text.rpartition("=")
+    if not equals or not place:
+        raise ValueError(f"is no redaction rule: {_SHAPE}")
+    try:
+        what = Action(action.strip())
+    except ValueError:
+        raise ValueError("does not end in =drop, =mask or =hash") from None
+    where = parse_where(place.strip())
+    return Rule(f"{_name(where)}={what.value}", where, what)
+
+
+def parse_mapping(mapping: Mapping[str, str]) -> Rule:
+    """The rule in a YAML mapping: `where: request.body:$.applicant.name`, `action: mask`.
+
+    Raises ValueError, phrased to follow the offending text.
+    """
+    if mapping.keys() != {"where", "action"}:
+        raise ValueError("must have the keys where and action, and no others")
+    return parse_rule(f"{mapping['where']}={mapping['action']}")
+
+
+def parse_where(text: str, allowed: Iterable[Target] = tuple(Target)) -> Where:
+    """A place such as `request.body:$.applicant.id` or `header:x-customer`; ValueError as `parse_rule`."""
+    place, colon, selector = text.partition(":")
+    side, dot, kind = place.rpartition(".")
+    kinds = [target.value for target in allowed]
+    if not colon or kind not in kinds or (dot and side not in ("request", "response")):
+        raise ValueError(
+            f"does not begin with one of {', '.join(kinds)} and a colon "
+            "(after request. or response. to mean one side only)"
+        )
+    target = Target(kind)
+    request, response = side != "response", side != "request"
+    if not selector or len(selector) > MAX_RULE_CHARACTERS:
+        raise ValueError(f"needs 1 to {MAX_RULE_CHARACTERS} characters after {place}:")
+    if target is Target.HEADER:
+        if not _TOKEN.fullmatch(selector):
+            raise ValueError("has no valid header name after the colon")
+        return Where(target, selector.lower(), request, response)
+    if target is Target.QUERY:
+        if side:
+            raise ValueError("has a side, but only requests have a query: write query:KEY")
+        return Where(target, selector, True, False)
+    if target is Target.BODY:
+        return Where(target, selector, request, response, path=Path(selector))
+    return Where(target, selector, request, response, pattern=_pattern(selector))
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(f"has no valid regular expression: {error}: write one as in Python's re") from error
+    if pattern.match("") or pattern.flags & re.LOCALE:
+        raise ValueError("matches the empty text, which is everywhere: write a narrower regular expression")
+    return pattern
+
+
+def _name(where: Where) -> str:
+    side = "" if where.request == where.response or where.target is Target.QUERY else None
+    prefix = side if side is not None else ("request." if where.request else "response.")
+    return f"{prefix}{where.target.value}:{where.selector}"
+
+
+DEFAULT_HEADERS: Final = (
+    "authorization",
+    "proxy-authorization",
+    "cookie",
+    "cookie2",
+    "set-cookie",
+    "set-cookie2",
+    "x-api-key",
+    "api-key",
+    "apikey",
+    "x-apikey",
+    "x-api-token",
+    "x-api-secret",
+    "x-auth-token",
+    "x-auth-key",
+    "x-access-token",
+    "x-session-token",
+    "x-csrf-token",
+    "x-xsrf-token",
+    "x-goog-api-key",
+    "x-goog-iap-jwt-assertion",
+    "x-amz-security-token",
+    "x-amzn-oidc-accesstoken",
+    "x-amzn-oidc-data",
+    "x-aws-ec2-metadata-token",
+    "x-functions-key",
+    "x-ms-token-aad-access-token",
+    "x-ms-token-aad-id-token",
+    "ocp-apim-subscription-key",
+    "cf-access-jwt-assertion",
+    "cf-access-client-secret",
+    "x-forwarded-access-token",
+    "x-id-token",
+    "x-vault-token",
+    "private-token",
+    "x-gitlab-token",
+    "x-registry-auth",
+)
+"""Headers that carry credentials; dropped unless the default rules are switched off."""
+
+DEFAULT_RULES: Final = tuple(
+    Rule(f"header:{name}=drop", Where(Target.HEADER, name), Action.DROP) for name in DEFAULT_HEADERS
+)
