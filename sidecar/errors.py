@@ -15,6 +15,9 @@
     ├── LedgerError              a note, key, proof or receipt that is not what it should be
     │   └── SiteLogBroken        an entry of the site log is not what was appended
     ├── PrivacyError             a key is missing or does not open what it should
+    │   ├── Erased               the key that opened it was destroyed on purpose
+    │   ├── WrongKey             it was sealed under another master key
+    │   └── Damaged              ciphertext or key bytes are not what was sealed
     └── DecodeError              an exchange no decoder could read; counted, never fatal
 
 A message says what happened, to what, and what the reader can do.
@@ -91,6 +94,18 @@ class SiteLogBroken(LedgerError):
 
 class PrivacyError(SidecarError):
     """Data cannot be protected or opened with the keys at hand."""
+
+
+class Erased(PrivacyError):
+    """The subject's key is gone: nobody can open the record any more."""
+
+
+class WrongKey(PrivacyError):
+    """The master key at hand is not the one that sealed this."""
+
+
+class Damaged(PrivacyError):
+    """A ciphertext or a wrapped key was changed, moved to another place, or cut."""
 
 
 class DecodeError(SidecarError):
