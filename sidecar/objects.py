@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from sidecar.errors import StoreError, UsageError
-from sidecar.shipping.location import Kind, locate
+from sidecar.shipping.location import Kind, locate, shown
 from sidecar.shipping.options import StoreOptions
 
 AUDITOR = StoreOptions(retries=5, retry_s=60.0, timeout_s=120.0)
@@ -82,7 +82,7 @@ def open_store(url: str, options: StoreOptions = AUDITOR) -> Store:
     try:
         location = locate(url)
     except ValueError as error:
-        raise UsageError(f"store {url!r} {error}") from error
+        raise UsageError(f"store {shown(url)!r} {error}") from error
     if location.kind is Kind.EVENTS:
         raise UsageError(f"store {url!r} receives events and cannot be read: give a directory or a bucket")
     if location.kind is Kind.DIRECTORY:
@@ -96,25 +96,28 @@ def open_store(url: str, options: StoreOptions = AUDITOR) -> Store:
 
 
 def for_command(url: str) -> Store:
-    """`open_store` inside a running click command.
+    """`open_store` inside a running click command."""
+    return open_store(url, command_options())
 
-    With the environment that the command line was given: credentials, and
-    SIDECAR_STORE_ENDPOINT, SIDECAR_STORE_REGION and SIDECAR_STORE_CA, which
-    mean what they mean to `sidecar run`.
+
+def command_options() -> StoreOptions:
+    """The options of a running click command, from the environment that the command line was given.
+
+    Credentials come from it, and SIDECAR_STORE_ENDPOINT, SIDECAR_STORE_REGION
+    and SIDECAR_STORE_CA mean what they mean to `sidecar run`.
     """
     import click
 
     context = click.get_current_context(silent=True)
     environment: Mapping[str, str] | None = context.find_root().obj if context is not None else None
     given = environment or {}
-    options = replace(
+    return replace(
         AUDITOR,
         endpoint=given.get("SIDECAR_STORE_ENDPOINT"),
         region=given.get("SIDECAR_STORE_REGION"),
         ca=given.get("SIDECAR_STORE_CA"),
         environment=environment,
     )
-    return open_store(url, options)
 
 
 def checked(name: str) -> str:

@@ -83,13 +83,23 @@ def _client(location: Location, options: StoreOptions) -> ClientConfig:
         "user_agent": "sidecar",
     }
     if options.ca:
-        try:
-            config["root_certificate"] = Path(options.ca).read_bytes()
-        except OSError as error:
-            raise StoreError(
-                f"store {location.text}: store_ca {options.ca}: {error.strerror}: give a readable PEM file"
-            ) from error
+        config["root_certificate"] = _authorities(location, options.ca)
     return config
+
+
+def _authorities(location: Location, path: str) -> bytes:
+    """The PEM file's bytes, once OpenSSL has found certificates in them."""
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cafile=path)
+        return Path(path).read_bytes()
+    except OSError as error:
+        # An SSLError is an OSError without a word of the system's.
+        said = error.strerror if isinstance(error, FileNotFoundError | PermissionError) else "no certificates"
+        raise StoreError(
+            f"store {location.text}: store_ca {path}: {said}: give a readable PEM file"
+        ) from error
 
 
 def _plain(location: Location, options: StoreOptions) -> bool:

@@ -125,7 +125,9 @@ class EventSink:
             context = ssl.create_default_context()
             context.load_verify_locations(cafile=self._options.ca)
         except OSError as error:
-            reason = error.strerror or "no certificate in it"
+            # An SSLError is an OSError without a word of the system's.
+            known = isinstance(error, FileNotFoundError | PermissionError)
+            reason = error.strerror if known else "no certificates"
             raise StoreError(
                 f"store {self._url}: store_ca {self._options.ca}: {reason}: give a readable PEM file"
             ) from error

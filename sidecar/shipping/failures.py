@@ -13,6 +13,7 @@ _CODE = re.compile(r"<Code>([A-Za-z]{1,60})</Code>|\(code: ([A-Za-z]{1,60})\)")
 _SYSTEM = re.compile(r'message: "([A-Za-z ]{1,80})"')
 _QUOTED = re.compile(r"https?://[^\s,]+|path: \"[^\"]*\"")
 _METADATA = re.compile(r"169\.254\.16|metadata\.google|/latest/api/token|/metadata/identity")
+_TOKEN_REQUEST = re.compile(r"performing token request|Error performing POST REDACTED|WebIdentity")
 
 _REMEDIES = {
     "AccessDenied": "grant it to put objects there, see docs/stores.md",
@@ -60,6 +61,9 @@ def reason(error: BaseException) -> str:
     if _METADATA.search(text):
         return "no credentials: none in the environment, and the platform's metadata service gave none"
     status = _HTTP_STATUS.search(text)
+    if _TOKEN_REQUEST.search(text):
+        said = f"answered {status[1]}" if status else f"does not answer: {_transport(text)}"
+        return f"the service that gives its credentials {said}"
     code = _CODE.search(text)
     if status is not None:
         name = (code[1] or code[2]) if code else ""

@@ -85,6 +85,16 @@ def locate(text: str) -> Location:
     return Location(kind, text, bucket, folder, account=host.partition(".")[0])
 
 
+def shown(text: str) -> str:
+    """An address for a message that says it is wrong: what may be a secret in it is left out."""
+    parts = urlsplit(text)
+    host = parts.netloc.rpartition("@")[2]
+    user = "…@" if "@" in parts.netloc else ""
+    return (
+        f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "") if parts.scheme else text
+    )
+
+
 def _receiver(text: str, parts: SplitResult) -> Location:
     if parts.username is not None or parts.password is not None:
         raise ValueError("carries a user name or password: addresses are shown, give a token in a file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sidecar.errors import ConfigError
-from sidecar.shipping.location import Kind, locate
+from sidecar.shipping.location import Kind, locate, shown
 from sidecar.shipping.options import StoreOptions
 from sidecar.shipping.sink import Sink
 
@@ -19,7 +19,7 @@ def sink_for(url: str, *, options: StoreOptions, create: bool) -> Sink:
     try:
         location = locate(url)
     except ValueError as error:
-        raise ConfigError(f"store: {url!r} {error}") from error
+        raise ConfigError(f"store: {shown(url)!r} {error}") from error
     if location.kind is Kind.DIRECTORY:
         from sidecar.shipping.directory import DirectorySink
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 import threading
 from collections import deque
@@ -58,19 +59,22 @@ class Seen:
 class FaultProxy:
     """Used as a context. Each request meets the next planned behaviour, or `otherwise` once the plan is used up."""
 
-    def __init__(self, upstream_port: int, otherwise: Behaviour = Fault.PASS) -> None:
+    def __init__(
+        self, upstream_port: int, otherwise: Behaviour = Fault.PASS, tls: ssl.SSLContext | None = None
+    ) -> None:
         self.seen: list[Seen] = []
         self.plan: deque[Behaviour] = deque()
         self.otherwise = otherwise
         self.port = 0
         self._upstream_port = upstream_port
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="fault proxy", daemon=True)
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}"
 
     def methods(self) -> list[str]:
         return [request.method for request in self.seen]
@@ -88,7 +92,9 @@ class FaultProxy:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        server = self._loop.run_until_complete(asyncio.start_server(self._serve, "127.0.0.1", 0))
+        server = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls)
+        )
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         self._loop.run_forever()

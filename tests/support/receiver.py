@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import threading
 from dataclasses import dataclass
 from types import TracebackType
@@ -21,7 +22,7 @@ class Received:
 class Receiver:
     """Used as a context. `statuses` are given to the next requests, then `otherwise`."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         self.received: list[Received] = []
         """What was answered 2xx, in order."""
         self.asked = 0
@@ -29,13 +30,14 @@ class Receiver:
         self.otherwise = 202
         self.delay_s = 0.0
         self.port = port
+        self._tls = tls
         self._loop = asyncio.new_event_loop()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/events"
+        return f"http{'s' if self._tls else ''}://127.0.0.1:{self.port}/events"
 
     def __enter__(self) -> Receiver:
         self._thread.start()
@@ -61,7 +63,7 @@ class Receiver:
         application.router.add_post("/events", self._take)
         runner = web.AppRunner(application, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(runner, "127.0.0.1", self.port, reuse_address=True, ssl_context=self._tls)
         await site.start()
         self.port = runner.addresses[0][1]
         return runner
