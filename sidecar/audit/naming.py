@@ -20,6 +20,9 @@ _BATCH = re.compile(
 )
 
 
+_UNSEALED = re.compile(r"^records/(?:[^/]+/){3}[^/]+-[0-9]{12,}-[0-9]{12,}-[0-9a-f]{16}\.parquet$")
+
+
 @dataclass(frozen=True, slots=True)
 class BatchName:
     """One batch object's name taken apart; `model` and `digest` as in the folders."""
@@ -47,6 +50,11 @@ class BatchName:
     @property
     def leaves(self) -> int:
         return self.last_leaf - self.first_leaf + 1
+
+
+def is_unsealed(name: str) -> bool:
+    """Whether it is called as batches were before records were sealed."""
+    return parse(name) is None and "-L" not in name and _UNSEALED.match(name) is not None
 
 
 def parse(name: str) -> BatchName | None:

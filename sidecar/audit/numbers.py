@@ -9,19 +9,25 @@ from sidecar.audit.report import LogReport
 
 def check_numbers(walks: dict[str, Walk], logs: dict[str, LogReport]) -> None:
     """Add findings where the runs of a recorder's numbers do not join; only for logs that are all there."""
-    runs: dict[str, list[tuple[int, int, str]]] = {}
-    origins: dict[str, set[str]] = {}
+    runs: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
+    origins: dict[tuple[str, str], set[str]] = {}
     for origin, walk in walks.items():
         for link in walk.links:
             log = link.facts.log_value("log")
             if log is None:
                 continue
-            origins.setdefault(str(log), set()).add(origin)
-            runs.setdefault(str(log), []).extend((first, last, origin) for first, last in link.facts.numbers)
+            # A boot's name is its own only within its pod.
+            recorder = _pod(origin), str(log)
+            origins.setdefault(recorder, set()).add(origin)
+            runs.setdefault(recorder, []).extend((first, last, origin) for first, last in link.facts.numbers)
     for recorded, found in runs.items():
         those = [logs[origin] for origin in sorted(origins[recorded])]
         if all(log.intact for log in those) and all(_whole(log) for log in those):
-            _check(recorded, sorted(found), logs, closed=all(log.closed for log in those))
+            _check(recorded[1], sorted(found), logs, closed=all(log.closed for log in those))
+
+
+def _pod(origin: str) -> str:
+    return ".".join(origin.split(".")[:4])
 
 
 def _whole(log: LogReport) -> bool:

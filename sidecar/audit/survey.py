@@ -115,10 +115,7 @@ class Survey:
         check_numbers(walks, logs)
         self._unclosed(walks, logs)
         report.logs = list(logs.values())
-        if inventory.strays:
-            first = inventory.strays[0]
-            text = f"{len(inventory.strays)} objects under records/ are no sealed batches, first {first}"
-            report.findings.append(Finding(Kind.NOTE, text, first))
+        report.findings += _strays(inventory.strays)
 
     def _log_report(self, walk: Walk, key: KeyVerdict, group: list[BatchFacts]) -> LogReport:
         links = [link.facts for link in walk.links]
@@ -275,6 +272,20 @@ def _gaps(links: list[BatchFacts]) -> list[Finding]:
             Kind.GAP, f"{sum(lost.values()):,} exchanges left no record, counted when it happened: {reasons}"
         )
     ]
+
+
+def _strays(names: list[str]) -> list[Finding]:
+    """Objects among the records that are no sealed batches."""
+    unsealed = [name for name in names if naming.is_unsealed(name)]
+    others = [name for name in names if name.endswith(".parquet") and not naming.is_unsealed(name)]
+    found = []
+    if unsealed:
+        text = f"{len(unsealed):,} objects are from before records were sealed: nothing vouches for them"
+        found.append(Finding(Kind.NOTE, text, unsealed[0]))
+    if others:
+        text = f"{len(others):,} objects among the records are no batches that were sealed"
+        found.append(Finding(Kind.INSERTED, text, others[0]))
+    return found
 
 
 def _fingerprint(facts: list[BatchFacts]) -> str:
