@@ -82,8 +82,9 @@ class LogWalk:
             for leaf in each.sealing
             if leaf.kind == "batch"
         }
+        self._twins = self._set_twins_aside()
         self._by_first: dict[int, list[BatchFacts]] = {}
-        for each in batches:
+        for each in self._batches:
             self._by_first.setdefault(each.named.first_leaf, []).append(each)
         self._assumed = 0
         """Records behind the last checkpoint that fits, on a tree that the next one may prove."""
@@ -122,6 +123,24 @@ class LogWalk:
         self._previous_files()
         walk.closed = bool(walk.links) and walk.links[-1].facts.ends_closed
         return walk
+
+    def _set_twins_aside(self) -> list[tuple[BatchFacts, BatchFacts]]:
+        """Batches that hold the very rows of another one, with that one; the walk goes on without them."""
+        kept: dict[str, BatchFacts] = {}
+        twins = []
+        for facts in sorted(self._batches, key=self._in_place, reverse=True):
+            if facts.rows and facts.content in kept:
+                twins.append((facts, kept[facts.content]))
+            else:
+                kept[facts.content or facts.named.name] = facts
+        aside = {facts.named.name for facts, _ in twins}
+        self._batches = [each for each in self._batches if each.named.name not in aside]
+        return twins
+
+    def _in_place(self, facts: BatchFacts) -> tuple[bool, bool, bool, str]:
+        size = self._signed[facts.named.name].size
+        named_later = facts.sha256 in self._named_later
+        return named_later, belongs(facts), size == facts.named.last_leaf + 1, facts.named.name
 
     def _best(self, first: int) -> BatchFacts:
         """Of the batches that begin at this leaf the one to go on with: sound, named later on, in place."""
@@ -273,16 +292,14 @@ class LogWalk:
     def _others(self) -> None:
         """Batches beside the ones walked: the same again, another history, or no part of the log."""
         walked = {link.facts.named.name: link for link in self.walk.links}
-        contents = {link.facts.content: link for link in self.walk.links if link.facts.content}
+        for facts, twin in self._twins:
+            self._beside(Kind.DUPLICATED, facts, f"holds the same records as {twin.named.name}")
         forks: list[BatchFacts] = []
         for facts in self._batches:
             if facts.named.name in walked:
                 continue
             signed = self._signed[facts.named.name]
-            twin = contents.get(facts.content)
-            if twin is not None:
-                self._beside(Kind.DUPLICATED, facts, f"holds the same records as {twin.facts.named.name}")
-            elif self._stands(facts, signed):
+            if self._stands(facts, signed):
                 forks.append(facts)
             else:
                 self._beside(Kind.INSERTED, facts, "is no part of the log: no checkpoint covers its records")
