@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sidecar.counters import Counters, Global, Route, find_all
 from sidecar.errors import JournalError, JournalVersion, VolumeCorrupt
+from sidecar.journal import debts as owing
+from sidecar.journal.debts import COUNTERS_MOVED, VOLUME_MOVED, Debts
 from sidecar.journal.folder import discard_volume, move_aside, volume_path, volumes
 from sidecar.journal.pages import open_pages
 from sidecar.journal.segment import KEY, Control, Header, payload, read_header, segment_number
@@ -22,39 +24,42 @@ LOST_VOLUME = "volume_corrupt"
 
 @dataclass(slots=True)
 class Survey:
-    """The volumes as found. Damaged ones have been moved aside already."""
+    """The volumes as found."""
 
     last_volume: int = 0
     """Highest number ever seen, of files here and aside; 0 when there is none."""
     tails: dict[str, Header] = field(default_factory=dict)
     """Per boot: the header of its last segment."""
-    moved: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason of each volume moved aside."""
+    written: int = 0
+    """Highest number of a volume that holds more than its preamble."""
+    damaged: list[tuple[Path, str]] = field(default_factory=list)
+    """Each volume that cannot be trusted, and why."""
     lost: list[Gap] = field(default_factory=list)
-    """What a moved volume held, as far as its neighbours tell."""
+    """What a damaged volume held, as far as its neighbours tell."""
 
 
 def survey(folder: Path) -> Survey:
     """Look at both ends of every volume; reads a few pages of each.
 
-    Raises JournalVersion (nothing is touched then) and OSError.
+    Removes volumes that never got a segment. Raises JournalVersion and OSError.
     """
     found = Survey()
     numbers = volumes(folder)
     ends: dict[int, tuple[Header, Header]] = {}
-    broken: list[tuple[int, str]] = []
     for number in numbers:
         path = volume_path(folder, number)
         try:
             pair = _ends(path, number)
         except VolumeCorrupt as error:
-            broken.append((number, str(error)))
+            found.damaged.append((path, str(error)))
             continue
         if pair is None:
             discard_volume(folder, number)
         else:
             ends[number] = pair
-    damaged = {number for number, _ in broken}
+            if pair[1].segment > pair[0].segment:
+                found.written = number
+    damaged = {path for path, _ in found.damaged}
     after_damage = False
     for number in numbers:
         if number in ends:
@@ -64,11 +69,7 @@ def survey(folder: Path) -> Survey:
                 found.lost.extend(_between(before, first))
             after_damage = False
             found.tails[last.boot] = last
-        after_damage = after_damage or number in damaged
-    for number, reason in broken:
-        path = volume_path(folder, number)
-        move_aside(folder, path)
-        found.moved.append((path.name, reason))
+        after_damage = after_damage or volume_path(folder, number) in damaged
     found.last_volume = max([0, *numbers, *_numbers_aside(folder)])
     return found
 
@@ -177,9 +178,9 @@ class Recovery:
     """Per route of this boot: numbers in gaps, those owed included."""
     owed: list[Control]
     dead: list[Path]
-    """Counters files to remove once what is owed has been committed."""
+    """Files to remove once what is owed has been committed: dead boots' counters, and the note of it."""
     moved: int
-    """Volumes moved aside."""
+    """Volumes moved aside now."""
 
 
 def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]], now_us: int) -> Recovery:
@@ -189,25 +190,24 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
     recorder. Raises JournalVersion, OSError; may be called again.
     """
     found = survey(folder)
-    owed: list[Control] = list(found.lost)
-    for name, reason in found.moved:
-        log.error("journal volume %s cannot be trusted (%s): moved to %s", name, reason, folder / "aside")
-        owed.append(Event("volume_moved_aside", now_us, {"volume": name, "reason": reason}))
+    debts = _debts(folder, found, now_us)
+    owed: list[Control] = []
     numbers = [found.last_volume, *_numbers(counters)]
     until_us = counters.get(Global.BOOT_WALL_US) or now_us
     dead = []
+    unreadable = []
     for path in find_all(folder):
         if path == counters.path:
             continue
         try:
-            owed.extend(_bury(path, found, numbers, until_us))
+            owed.extend(_bury(path, found, numbers, debts.volumes_lost, until_us))
             dead.append(path)
         except JournalVersion:
             raise
         except JournalError as error:
             log.error("%s: moved aside", error)
-            move_aside(folder, path)
-            owed.append(Event("counters_moved_aside", now_us, {"file": path.name, "reason": str(error)}))
+            unreadable.append(path)
+            debts.add_event(Event(COUNTERS_MOVED, now_us, {"file": path.name, "reason": str(error)}))
     tail = found.tails.get(counters.boot)
     routes: dict[str, tuple[int, int]] = {}
     shed: dict[str, int] = {}
@@ -216,19 +216,42 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
         in_gaps = tail.routes.get(route, (1, 0))[1] if tail else min(shed_before, done)
         routes[route] = (done + 1, in_gaps)
         shed[route] = in_gaps + max(0, begun - done)
-    if found.moved:
+    if debts.volumes_lost:
         owed.extend(lost_whole(counters, tail, now_us))
     owed.extend(uncommitted(counters, {route: begun for route, (begun, _) in started.items()}, tail, now_us))
     _keep_committed(counters, tail)
-    return Recovery(max(numbers), routes, shed, owed, dead, len(found.moved))
+    debts.after = max(numbers)
+    if debts:
+        owing.write(folder, debts)
+    for path in (*unreadable, *(path for path, _ in found.damaged)):
+        move_aside(folder, path)
+    owed[:0] = [*debts.gaps, *debts.events]
+    dead.append(owing.path_in(folder))
+    return Recovery(max(numbers), routes, shed, owed, dead, len(found.damaged))
 
 
-def _bury(path: Path, found: Survey, numbers: list[int], until_us: int) -> list[Gap]:
+def _debts(folder: Path, found: Survey, now_us: int) -> Debts:
+    """What is owed for damaged volumes: those found now, and those of a recovery that never committed."""
+    debts = owing.read(folder)
+    if found.written > debts.after:
+        # The first thing that recovery wrote was what it owed; it only did not get to removing its note.
+        debts = Debts()
+    for path, reason in found.damaged:
+        log.error(
+            "journal volume %s cannot be trusted (%s): moved to %s", path.name, reason, folder / "aside"
+        )
+        debts.add_event(Event(VOLUME_MOVED, now_us, {"volume": path.name, "reason": reason}))
+    for gap in found.lost:
+        debts.add_gap(gap)
+    return debts
+
+
+def _bury(path: Path, found: Survey, numbers: list[int], volumes_lost: bool, until_us: int) -> list[Gap]:
     counters = Counters.open(path)
     try:
         tail = found.tails.get(counters.boot)
         begun = {route: counters.route(route, Route.STARTED) for route in counters.routes}
-        gaps = lost_whole(counters, tail, until_us) if found.moved else []
+        gaps = lost_whole(counters, tail, until_us) if volumes_lost else []
         gaps += uncommitted(counters, begun, tail, until_us)
         numbers.extend(_numbers(counters))
         _keep_committed(counters, tail)

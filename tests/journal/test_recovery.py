@@ -169,3 +169,85 @@ async def test_killed_exchanges_of_several_routes_are_counted_apart(tmp_path: Pa
     found = read_all(tmp_path)
     assert [accounted(found, route=r) for r in "abc"] == [2, 3, 6]
     assert {(g.route, g.first_seq, g.count) for g in gaps(found)} == {("b", 2, 2), ("c", 1, 5)}
+
+
+DYING_RECOVERY = """
+import asyncio, os, sys
+from pathlib import Path
+from sidecar.journal import committer, recovery
+from tests.journal.rig import BOOT, Rig, exchange
+
+folder, place, times = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+module = {"move_aside": recovery, "_removed": committer}[place]
+real = getattr(module, place)
+calls = 0
+
+def dying(*arguments):
+    global calls
+    calls += 1
+    done = real(*arguments) if place == "move_aside" else None
+    if calls == times:
+        os._exit(9)
+    return done if place == "move_aside" else real(*arguments)
+
+setattr(module, place, dying)
+
+async def main():
+    async with Rig(folder) as rig:
+        await rig.record(exchange())
+
+asyncio.run(main())
+"""
+
+
+def die_in_recovery(folder: Path, place: str, times: int) -> None:
+    """A recorder of BOOT that is gone right after (a move) or before (a removal) that call."""
+    done = subprocess.run([sys.executable, "-c", DYING_RECOVERY, str(folder), place, str(times)], cwd=ROOT)
+    assert done.returncode == 9
+
+
+@pytest.mark.parametrize(
+    "deaths",
+    [
+        [("move_aside", 1)],
+        [("move_aside", 2)],
+        [("move_aside", 3)],
+        [("move_aside", 1), ("move_aside", 1), ("move_aside", 1)],
+        [("_removed", 1)],
+        [("move_aside", 2), ("_removed", 2)],
+    ],
+    ids=["first move", "second move", "third move", "each move", "before cleaning up", "while cleaning up"],
+)
+async def test_what_is_owed_for_a_file_moved_aside_survives_a_kill(
+    tmp_path: Path, deaths: list[tuple[str, int]]
+) -> None:
+    """Two neighbouring volumes and a counters file are damaged; each loss is recorded once, whoever dies when."""
+    old = "20260101T000000-aaaaaaaaaa"
+    async with Rig(tmp_path, boot=old) as dead:
+        for _ in range(12):
+            await dead.record(exchange(b"q" * 600_000))
+    assert volumes(tmp_path) == [1, 2, 3, 4]
+    for number in (2, 3):
+        with volume_path(tmp_path, number).open("r+b") as file:
+            file.write(b"\0" * 8192)
+    (tmp_path / "counters-20251231T000000-bbbbbbbbbb.bin").write_bytes(b"junk")
+    for place, times in deaths:
+        die_in_recovery(tmp_path, place, times)
+    async with Rig(tmp_path) as rig:
+        assert await rig.record(exchange()) == [True]
+    found = read_all(tmp_path)
+    moved = [each.details["volume"] for each in events(found, "volume_moved_aside")]
+    assert sorted(moved) == ["volume-00000002.lmdb", "volume-00000003.lmdb"]
+    assert len(events(found, "counters_moved_aside")) == 1
+    [lost] = [gap for gap in gaps(found) if gap.boot == old]
+    kept = [e.seq for s in found if s.boot == old for e in exchanges([s])]  # type: ignore[union-attr]
+    assert sorted([*kept, *range(lost.first_seq, lost.first_seq + lost.count)]) == list(range(1, 13))
+    assert not (tmp_path / "owed.json").exists()
+
+
+async def test_a_note_of_debts_that_cannot_be_understood_keeps_nobody_waiting(tmp_path: Path) -> None:
+    for text in ('{"format": 2}', "", '{"format":1,"after":0,"events":[{"x":1}],"gaps":[]}'):
+        (tmp_path / "owed.json").write_text(text)
+        async with Rig(tmp_path) as rig:
+            assert await rig.record(exchange()) == [True]
+        assert not (tmp_path / "owed.json").exists()
