@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import json
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -102,6 +103,11 @@ def leaf(data: bytes) -> bytes:
 
 def node(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
+
+
+def sorted_json(body: Mapping[str, Any]) -> str:
+    """RFC 8785 for what a site log's body may hold."""
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def root(leaves: Sequence[bytes]) -> bytes:

@@ -28,8 +28,18 @@ ORIGIN = f"{PREFIX}.{ROUTE}.{BOOT}"
 NOW_US = 1_764_000_000_000_000
 DIGEST = "sha256:" + hashlib.sha256(b"the model's image").hexdigest()
 
-SEEDS = {"log": bytes([1] * 32), "enrolment": bytes([2] * 32), "witness": bytes([3] * 32)}
-HOLDERS = {"log": ORIGIN, "enrolment": "keys.example/enrolment", "witness": "witness.example/w1"}
+SEEDS = {
+    "log": bytes([1] * 32),
+    "enrolment": bytes([2] * 32),
+    "witness": bytes([3] * 32),
+    "operator": bytes([4] * 32),
+}
+HOLDERS = {
+    "log": ORIGIN,
+    "enrolment": "keys.example/enrolment",
+    "witness": "witness.example/w1",
+    "operator": "operator.example",
+}
 
 
 def public(name: str) -> bytes:
@@ -122,7 +132,10 @@ def encryption() -> tuple[dict[str, Any], dict[str, Any]]:
     opened = {
         "master_key": master.hex(), "hmac_key": hmac_key.hex(), "subject": subject, "plain": plain,
         "business_keys": {"applicant": "A-4711"},
-        "key_object": {"format": 1, "master": hashlib.sha256(master).hexdigest()[:16], "subjects": [entry]},
+        "key_object": {
+            "format": 1, "batch": f"{ORIGIN}-L000000000005-000000000008",
+            "master": hashlib.sha256(b"sidecar master key\x00" + master).hexdigest()[:8], "subjects": [entry],
+        },
     }  # fmt: skip
     return row, opened
 
@@ -174,6 +187,45 @@ def rows(encrypted: dict[str, Any]) -> list[dict[str, Any]]:
             }
         )  # fmt: skip
     return found
+
+
+def site() -> list[str]:
+    """Two entries of a site log, as their objects are stored."""
+    bodies = [
+        (
+            "hold",
+            {
+                "reason": "case 7/2026 – Süd",
+                "scope": "model",
+                "model": "mortgage",
+                "record": None,
+                "tags": None,
+            },
+        ),
+        ("release", {"holds": [0], "reason": "closed"}),
+    ]
+    leaves: list[bytes] = []
+    objects: list[str] = []
+    for index, (kind, body) in enumerate(bodies):
+        t_us = NOW_US + 86_400_000_000 * (index + 1)
+        leaves.append(second.leaf(second.msgpack([1, index, t_us, kind, second.sorted_json(body)])))
+        root = second.b64(second.root(leaves))
+        previous = hashlib.sha256(objects[-1].encode()).hexdigest() if objects else None
+        head = {
+            "format": 1,
+            "index": index,
+            "previous": previous,
+            "t_us": t_us,
+            "kind": kind,
+            "body": dict(sorted(body.items())),
+        }
+        tail = {
+            "root": root,
+            "key": key_text("operator", 1, public("operator")),
+            "note": signed("operator", f"site\n{index + 1}\n{root}\n"),
+        }
+        objects.append(text_of({**head, **tail}) + "\n")
+    return objects
 
 
 MSGPACK: list[tuple[Any, int]] = [
@@ -249,6 +301,7 @@ def vectors() -> dict[str, Any]:
         "cosigned_at_s": time_s,
         "origins": [{"parts": parts, "origin": second.origin(parts)} for parts in ORIGINS],
         "encryption": opened,
+        "site": site(),
         "receipt": {
             "format": "sidecar-receipt/1", "canonical": 1,
             "record": {

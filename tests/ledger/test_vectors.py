@@ -10,6 +10,7 @@ from typing import Any
 import msgpack  # type: ignore[import-untyped]
 import pytest
 
+from sidecar.errors import Erased
 from sidecar.ledger import enrolment, receipt, tree
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.cosignature import CosignerKey, cosign
@@ -17,7 +18,11 @@ from sidecar.ledger.leaf import LeafEncoder, Row, canonical, leaf_hash
 from sidecar.ledger.note import Note, SigningKey, VerifierKey
 from sidecar.ledger.origin import LIMITS, Place, origin, parse
 from sidecar.ledger.proof import consistency_path, inclusion_path
+from sidecar.privacy.key_object import KeyObject
+from sidecar.privacy.master import LocalMasterKey
+from sidecar.privacy.opening import open_record
 from sidecar.schema import BLOB_COLUMNS, LOG_COLUMNS, ROW_COLUMNS
+from sidecar.site.entry import parse as parse_entry
 from tests.ledger import independent, make_vectors
 
 PATH = Path(__file__).parent / "vectors.json"
@@ -106,3 +111,36 @@ def test_the_documents_origin_limits_are_the_codes() -> None:
 def test_the_stored_vectors_are_those_that_are_made() -> None:
     made = json.dumps(make_vectors.vectors(), indent=1, ensure_ascii=False) + "\n"
     assert made == PATH.read_text(), "run `python -m tests.ledger.make_vectors > tests/ledger/vectors.json`"
+
+
+def test_the_encrypted_row_opens() -> None:
+    vector = VECTORS["encryption"]
+    row = next(each["row"] for each in VECTORS["rows"] if each["name"] == "exchange, encrypted")
+    stored = {
+        name: bytes.fromhex(value) if ROW_COLUMNS[name] == "binary" else value for name, value in row.items()
+    }
+    master = LocalMasterKey(bytes.fromhex(vector["master_key"]))
+    held = KeyObject.parse(json.dumps(vector["key_object"]).encode())
+    assert held.ids(master.tag(vector["subject"])) == {stored["subject_key_id"]}
+    opened = open_record(stored, held, master)
+    decoded = json.loads(vector["plain"]["decoded_ciphertext"])
+    assert opened.request_body == vector["plain"]["request_body"].encode()
+    assert opened.response_body == vector["plain"]["response_body"].encode()
+    assert json.loads(str(opened.inputs)) == decoded["inputs"]
+    assert json.loads(str(opened.outputs)) == decoded["outputs"]
+    assert opened.decision == decoded["decision"]
+    erased = held.without(frozenset([stored["subject_key_id"]]))
+    with pytest.raises(Erased):
+        open_record(stored, erased, master)
+
+
+def test_the_site_log() -> None:
+    frontier = tree.Frontier()
+    for data in VECTORS["site"]:
+        entry = parse_entry(data.encode())
+        assert entry.encode() == data.encode()
+        frontier.append(entry.leaf())
+        assert base64.b64decode(entry.root) == frontier.root()
+        note = Note.parse(entry.note)
+        VerifierKey.parse(entry.key).verify(note)
+        assert note.text == entry.checkpoint

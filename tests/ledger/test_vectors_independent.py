@@ -32,6 +32,7 @@ from tests.ledger.independent import (
     public_key,
     root,
     signature,
+    sorted_json,
     verified,
 )
 
@@ -179,6 +180,28 @@ def test_the_subject_is_found_by_its_tag() -> None:
     extracted = hmac.new(bytes(32), bytes.fromhex(vector["master_key"]), hashlib.sha256).digest()
     index_key = hmac.new(extracted, b"sidecar subject index\x01", hashlib.sha256).digest()
     assert vector["key_object"]["subjects"][0]["tag"] == mac(index_key, vector["subject"])
+    named = hashlib.sha256(b"sidecar master key\x00" + bytes.fromhex(vector["master_key"])).hexdigest()[:8]
+    assert vector["key_object"]["master"] == named
+    assert (
+        vector["key_object"]["batch"] == f"{public_key(VECTORS['public_key'])[0]}-L000000000005-000000000008"
+    )
+
+
+def test_the_site_log_holds_together() -> None:
+    leaves: list[bytes] = []
+    previous = None
+    for index, data in enumerate(VECTORS["site"]):
+        entry = json.loads(data)
+        fields = ["format", "index", "previous", "t_us", "kind", "body", "root", "key", "note"]
+        assert list(entry) == fields
+        assert data == json.dumps(entry, separators=(",", ":"), ensure_ascii=False) + "\n"
+        assert (entry["format"], entry["index"], entry["previous"]) == (1, index, previous)
+        assert sorted_json(entry["body"]) in data
+        leaves.append(leaf(msgpack([1, index, entry["t_us"], entry["kind"], sorted_json(entry["body"])])))
+        assert entry["root"] == b64(root(leaves))
+        assert verified(entry["note"], entry["key"]) == f"site\n{index + 1}\n{entry['root']}\n"
+        previous = hashlib.sha256(data.encode()).hexdigest()
+    assert len(leaves) == 2
 
 
 def test_the_receipt_can_be_checked_by_hand() -> None:
