@@ -96,14 +96,14 @@ class JournalReader:
             if number > self._closed() and number != self._current():
                 # Not yet looked at by this boot's recorder: a damaged file can kill whoever maps it.
                 break
-            results = self._read_volume(
-                number, after, budget, final=number < newest or number <= self._closed()
-            )
+            closed = number <= self._closed()
+            results, complete = self._read_volume(number, after, budget, final=number < newest or closed)
             for result in results:
                 found.append(result)
                 after = result.position
                 budget -= self._advance(result)
-            if budget <= 0:
+            # The next one's turn comes when this one takes no more writes and was read to its end since.
+            if budget <= 0 or not complete or not closed:
                 break
         return found
 
@@ -150,16 +150,20 @@ class JournalReader:
 
     # --- one volume ---
 
-    def _read_volume(self, number: int, after: Position, budget: int, final: bool) -> list[Segment | Corrupt]:
+    def _read_volume(
+        self, number: int, after: Position, budget: int, final: bool
+    ) -> tuple[list[Segment | Corrupt], bool]:
+        """What comes after that position in one volume, and whether that is all there is."""
         first = after.segment + 1 if after.volume == number else segment_number(number, 0)
         end = Position(number, segment_number(number, _LAST_INDEX))
         if first > end.segment:
-            return []
+            return [], True
         results: list[Segment | Corrupt] = []
+        complete = True
         try:
             env = self._open(number)
             if env is None:
-                return []
+                return [], True
             expected = first
             raws, complete = self._raw_segments(env, number, first, budget)
             for raw in raws:
@@ -176,7 +180,7 @@ class JournalReader:
         except _DAMAGE as error:
             results.append(Corrupt(end, f"{volume_path(self._folder, number).name}: {error}"))
             self._close_env()
-        return results
+        return results, complete
 
     def _raw_segments(
         self, env: lmdb.Environment, number: int, first: int, budget: int
