@@ -8,7 +8,7 @@ such heads, so credentials in them must be found.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from sidecar.privacy.patterns import Patterns
@@ -52,7 +52,7 @@ class HeadRules:
         if not self._target and not self._anywhere.search(head):
             return head
         pieces = _LINE_END.split(head)
-        lines = _unfolded(pieces)
+        lines = _unfolded(pieces, self._headers)
         changed = False
         for first, last in lines:
             line = b"".join(pieces[first : last + 1])
@@ -111,7 +111,7 @@ class HeadRules:
 def without_header(head: bytes, name: bytes) -> bytes:
     """`head` without the lines of that header (lower-case name), folds included."""
     pieces = _LINE_END.split(head)
-    for first, last in _unfolded(pieces):
+    for first, last in _unfolded(pieces, ()):
         field = _FIELD.match(pieces[first])
         if field and field[1].lower() == name:
             pieces[first : last + 2] = [b""] * len(pieces[first : last + 2])
@@ -131,14 +131,20 @@ def needs_key(rules: Sequence[Rule]) -> Rule | None:
     return next((rule for rule in rules if rule.action is Action.HASH), None)
 
 
-def _unfolded(pieces: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Index ranges in `pieces` (lines and line ends by turns) of the lines, each with its folds."""
+def _unfolded(pieces: Sequence[bytes], headers: Collection[str]) -> list[tuple[int, int]]:
+    """Index ranges in `pieces` (lines and line ends by turns) of the lines, each with its folds.
+
+    A fold that reads like one of `headers` is a line of its own: some servers take it for one.
+    """
     lines: list[tuple[int, int]] = []
     for index in range(0, len(pieces), 2):
-        if lines and index > 0 and pieces[index][:1] in (b" ", b"\t") and lines[-1][1] == index - 2:
-            lines[-1] = (lines[-1][0], index)
-        else:
-            lines.append((index, index))
+        line = pieces[index]
+        if lines and line[:1] in (b" ", b"\t"):
+            field = _FIELD.match(line)
+            if field is None or field[1].decode("ascii").lower() not in headers:
+                lines[-1] = (lines[-1][0], index)
+                continue
+        lines.append((index, index))
     return lines
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from typing import Final
 
 import msgspec
@@ -85,6 +86,27 @@ class KeyObject:
     def ids(self, tag: bytes) -> frozenset[bytes]:
         """The keys that hang on the subject with this tag; empty if the batch has nothing about it."""
         return frozenset(entry.id for entry in self.entries if entry.tag == tag)
+
+    def digests(self) -> tuple[str, ...]:
+        """What each entry is known by in its batch's metadata: 16 bytes, hex, of a SHA-256.
+
+        Over batch, master, id and tag as stored (nothing for no tag) and the wrapped key, a zero byte
+        between each two. They tell a changed entry from one that was erased, and open nothing.
+        """
+        return tuple(
+            sha256(
+                b"\0".join(
+                    (
+                        self.batch.encode(),
+                        self.master.encode(),
+                        entry.id.hex().encode(),
+                        b"" if entry.tag is None else entry.tag.hex().encode(),
+                        entry.wrapped,
+                    )
+                )
+            ).hexdigest()[:32]
+            for entry in self.entries
+        )
 
     def without(self, ids: frozenset[bytes]) -> KeyObject:
         """The object without these keys: what remains after an erasure."""
