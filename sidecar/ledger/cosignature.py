@@ -14,17 +14,13 @@ from typing import Final
 from sidecar.errors import LedgerError
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.note import (
-    KEY_BYTES,
     SIGNATURE_BYTES,
     Note,
+    PublicKey,
     Signature,
     SigningKey,
     VerifierKey,
-    check_name,
     ed25519_is_valid,
-    format_key,
-    key_id,
-    parse_key,
 )
 
 COSIGNATURE: Final = 0x04
@@ -34,32 +30,10 @@ _TIME = struct.Struct(">Q")
 
 
 @dataclass(frozen=True, slots=True)
-class CosignerKey:
+class CosignerKey(PublicKey):
     """A witness's public key; its text form is `str(key)`."""
 
-    name: str
-    public_key: bytes
-
-    def __post_init__(self) -> None:
-        check_name(self.name)
-        if len(self.public_key) != KEY_BYTES:
-            raise LedgerError(f"key {self.name}: {len(self.public_key)} bytes, not {KEY_BYTES}")
-
-    @property
-    def key_id(self) -> bytes:
-        return key_id(self.name, COSIGNATURE, self.public_key)
-
-    def __str__(self) -> str:
-        return format_key(self.name, COSIGNATURE, self.public_key, self.key_id)
-
-    @classmethod
-    def parse(cls, text: str) -> CosignerKey:
-        """Read `<name>+<key id, 8 hex digits>+<base64(0x04 || public key)>`."""
-        name, public_key = parse_key(text.strip(), COSIGNATURE)
-        key = cls(name, public_key)
-        if str(key) != text.strip():
-            raise LedgerError(f"key {name}: its id is not that of its bytes: copy the whole line again")
-        return key
+    kind = COSIGNATURE
 
     @classmethod
     def of(cls, key: VerifierKey) -> CosignerKey:

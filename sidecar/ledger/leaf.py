@@ -75,7 +75,10 @@ class LeafEncoder:
             raise LedgerError(f"row: {len(log_values)} log values, {len(LOG_COLUMNS)} columns")
         self._pack = msgpack.Packer(autoreset=True, use_bin_type=True).pack
         # 0x93: an array of three.
-        self._leaf_head: bytes = b"\x00\x93" + self._pack(CANONICAL_VERSION) + self._pack(log_values)
+        try:
+            self._leaf_head: bytes = b"\x00\x93" + self._pack(CANONICAL_VERSION) + self._pack(log_values)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise LedgerError(f"log {log_values[0]!r}: {error}: it has no canonical form") from error
 
     def leaf(self, row_values: Row, salt: bytes | None) -> bytes:
         """The leaf hash of one row. Raises LedgerError for a row that has no canonical form."""

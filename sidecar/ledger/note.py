@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Final, Protocol, TypeVar
+from typing import ClassVar, Final, Protocol, Self, TypeVar
 
 from sidecar.errors import LedgerError
 from sidecar.ledger import base64text
@@ -150,11 +150,13 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True)
-class VerifierKey:
-    """An Ed25519 public key and the name it goes by; its text form is `str(key)`."""
+class PublicKey:
+    """An Ed25519 public key, the name it goes by and, by its class, the type of its signatures."""
 
     name: str
     public_key: bytes
+
+    kind: ClassVar[int]
 
     def __post_init__(self) -> None:
         check_name(self.name)
@@ -163,19 +165,26 @@ class VerifierKey:
 
     @property
     def key_id(self) -> bytes:
-        return key_id(self.name, ED25519, self.public_key)
+        return key_id(self.name, self.kind, self.public_key)
 
     def __str__(self) -> str:
-        return format_key(self.name, ED25519, self.public_key, self.key_id)
+        return format_key(self.name, self.kind, self.public_key, self.key_id)
 
     @classmethod
-    def parse(cls, text: str) -> VerifierKey:
-        """Read `<name>+<key id, 8 hex digits>+<base64(0x01 || public key)>`."""
-        name, public_key = parse_key(text.strip(), ED25519)
+    def parse(cls, text: str) -> Self:
+        """Read `<name>+<key id, 8 hex digits>+<base64(type || public key)>`."""
+        name, public_key = parse_key(text.strip(), cls.kind)
         key = cls(name, public_key)
         if str(key) != text.strip():
             raise LedgerError(f"key {name}: its id is not that of its bytes: copy the whole line again")
         return key
+
+
+@dataclass(frozen=True, slots=True)
+class VerifierKey(PublicKey):
+    """A key whose signatures are over a note's text; its text form is `str(key)`."""
+
+    kind = ED25519
 
     def is_valid(self, text: str, signature: bytes) -> bool:
         return ed25519_is_valid(self.public_key, text.encode(), signature)

@@ -191,7 +191,7 @@ def rows(encrypted: dict[str, Any]) -> list[dict[str, Any]]:
 
 def site() -> list[str]:
     """Two entries of a site log, as their objects are stored."""
-    bodies = [
+    bodies: list[tuple[str, dict[str, Any]]] = [
         (
             "hold",
             {

@@ -120,5 +120,7 @@ def test_rows_and_logs_of_another_width_and_text_outside_utf_8_are_refused() -> 
         LeafEncoder(LOG[:-1])
     with pytest.raises(LedgerError, match="no canonical form"):
         LeafEncoder(LOG).leaf(row(path="\ud800"), None)
+    with pytest.raises(LedgerError, match=r"log 'b1\.default': .* no canonical form"):
+        LeafEncoder((*LOG[:3], "\ud800", *LOG[4:]))
     with pytest.raises(LedgerError, match="no canonical form"):
         LeafEncoder(LOG).leaf(row(seq=1 << 64), None)
