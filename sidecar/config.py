@@ -96,6 +96,7 @@ class Handover(msgspec.Struct, frozen=True):
     boot: str
     boot_wall_us: int
     counters_path: str
+    """By way of an inherited descriptor: the very file, whatever has become of the folder it was made in."""
     listeners: dict[str, list[int]]
     health_fd: int
     admin_fd: int

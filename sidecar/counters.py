@@ -38,6 +38,7 @@ GLOBAL_SLOTS = 64
 ROUTE_SLOTS = 64
 FILE_BYTES = SLOTS_OFFSET + 8 * (GLOBAL_SLOTS + MAX_ROUTES * ROUTE_SLOTS)
 FILE_PATTERN = re.compile(r"^counters-([A-Za-z0-9_-]{1,64})\.bin$")
+_DESCRIPTORS = "/proc/self/fd/"
 
 COMMIT_BUCKETS_US = (
     500,
@@ -144,8 +145,11 @@ class Route(IntEnum):
 class Counters:
     """One mapped counters file. `slots` is a memoryview of u64; add to it directly."""
 
-    def __init__(self, path: Path, mapping: mmap.mmap, boot: str, routes: tuple[str, ...]) -> None:
+    def __init__(
+        self, path: Path, descriptor: int, mapping: mmap.mmap, boot: str, routes: tuple[str, ...]
+    ) -> None:
         self.path = path
+        self._descriptor = descriptor
         self.boot = boot
         self.routes = routes
         self._mapping = mapping
@@ -199,10 +203,21 @@ class Counters:
         Raises JournalVersion for a newer format and JournalError for anything unreadable.
         """
         try:
-            with path.open("r+b") as file:
-                if os.fstat(file.fileno()).st_size != FILE_BYTES:
-                    raise JournalError(f"counters file {path}: not {FILE_BYTES} bytes long: move it away")
-                mapping = mmap.mmap(file.fileno(), FILE_BYTES)
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise JournalError(f"counters file {path}: {error.strerror}") from error
+        try:
+            return cls._mapped(path, descriptor)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+    @classmethod
+    def _mapped(cls, path: Path, descriptor: int) -> Counters:
+        try:
+            if os.fstat(descriptor).st_size != FILE_BYTES:
+                raise JournalError(f"counters file {path}: not {FILE_BYTES} bytes long: move it away")
+            mapping = mmap.mmap(descriptor, FILE_BYTES)
         except OSError as error:
             raise JournalError(f"counters file {path}: {error.strerror}") from error
         if mapping[0:8] != MAGIC:
@@ -221,7 +236,17 @@ class Counters:
             .decode()
             for index in range(count)
         )
-        return cls(path, mapping, boot, names)
+        return cls(path, descriptor, mapping, boot, names)
+
+    @property
+    def inheritable(self) -> str:
+        """A path to this very file for a process that inherits its descriptor, even if it was unlinked."""
+        return f"{_DESCRIPTORS}{self._descriptor}"
+
+    @property
+    def file_name(self) -> str:
+        """What the file is called in its folder, however it was opened."""
+        return f"counters-{self.boot}.bin"
 
     def base(self, route: str) -> int:
         """Index of the first slot of a route's block; add a `Route` member to it."""
@@ -249,6 +274,12 @@ class Counters:
     def close(self) -> None:
         self.slots.release()
         self._mapping.close()
+        os.close(self._descriptor)
+
+
+def descriptor_in(path: str) -> int:
+    """The descriptor to inherit for a path that `inheritable` gave."""
+    return int(path.removeprefix(_DESCRIPTORS))
 
 
 def find_all(folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ import msgspec
 from sidecar.clock import Clock, SystemClock
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ControlServer
-from sidecar.counters import Counters, Global
+from sidecar.counters import Counters, Global, descriptor_in
 from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion, LedgerError
 from sidecar.identity.static import static_epoch
 from sidecar.journal.folder import acquire_lock, check
@@ -163,7 +163,7 @@ def _handover(
         settings=settings,
         boot=counters.boot,
         boot_wall_us=wall_us,
-        counters_path=str(counters.path),
+        counters_path=counters.inheritable,
         listeners={name: [each.fileno() for each in many] for name, many in sockets.routes.items()},
         health_fd=sockets.health.fileno(),
         admin_fd=sockets.admin.fileno(),
@@ -178,7 +178,7 @@ def _child(name: str, command: Sequence[str], handover: Handover, stack: ExitSta
     stack.callback(os.close, descriptor)
     listeners = [each for many in handover.listeners.values() for each in many]
     inherited = [*listeners, handover.health_fd, handover.admin_fd, handover.life_fd, handover.lock_fd]
-    inherited.append(handover.signer_fd)
+    inherited += [handover.signer_fd, descriptor_in(handover.counters_path)]
     limit_s = RECORDER_DELAY_LIMIT_S if name == "recorder" else ANALYST_DELAY_LIMIT_S
     return Child(name, command, descriptor, [each for each in inherited if each >= 0], limit_s)
 

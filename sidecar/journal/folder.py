@@ -28,9 +28,12 @@ def lock_path_of(volume: Path) -> Path:
 
 
 def volumes(folder: Path) -> list[int]:
-    """Numbers of the volumes present, ascending."""
-    with os.scandir(folder) as entries:
-        return sorted(int(m[1]) for entry in entries if (m := VOLUME_PATTERN.match(entry.name)))
+    """Numbers of the volumes present, ascending; none when somebody removed the folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(int(m[1]) for entry in entries if (m := VOLUME_PATTERN.match(entry.name)))
+    except FileNotFoundError:
+        return []
 
 
 def volume_bytes_on_disk(folder: Path) -> int:

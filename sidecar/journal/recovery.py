@@ -189,6 +189,7 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
     `started`: per route of this boot, exchanges begun and shed before this
     recorder. Raises JournalVersion, OSError; may be called again.
     """
+    folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # it may have been removed under a running sidecar
     found = survey(folder)
     debts = _debts(folder, found, now_us)
     owed: list[Control] = []
@@ -197,7 +198,7 @@ def recover(folder: Path, counters: Counters, started: dict[str, tuple[int, int]
     dead = []
     unreadable = []
     for path in find_all(folder):
-        if path == counters.path:
+        if path.name == counters.file_name:
             continue
         try:
             owed.extend(_bury(path, found, numbers, debts.volumes_lost, until_us))

@@ -10,7 +10,7 @@ from pathlib import Path
 from sidecar.clock import Clock
 from sidecar.counters import Counters, Global
 from sidecar.errors import JournalFull
-from sidecar.journal.folder import discard_volume, sync_folder, volume_bytes_on_disk
+from sidecar.journal.folder import discard_volume, sync_folder, volume_bytes_on_disk, volume_path
 from sidecar.journal.limits import JournalLimits, fitted_volume_bytes, reserve_bytes
 from sidecar.journal.segment import Buffer
 from sidecar.journal.volume import Volume, VolumeFactory, WriteFailed
@@ -64,6 +64,7 @@ class Shelf:
 
     def open_next(self, needed_bytes: int, preamble: Preamble) -> Volume:
         """Begin the next volume and commit its preamble. Raises Blocked, WriteFailed, OSError."""
+        self._folder.mkdir(mode=0o750, parents=True, exist_ok=True)
         size = self._require_room(needed_bytes)
         # A number is never used twice: a reader may know the file that failed under it.
         self._number += 1
@@ -120,7 +121,18 @@ class Shelf:
             self.close()
 
     def require_space(self, needed_bytes: int) -> None:
-        """Raises Blocked, having closed the volume, when a write would eat into the file system's reserve."""
+        """Raises Blocked, having closed the volume, when it is gone or the file system's reserve would be.
+
+        A volume that somebody unlinked takes writes as before; nobody could ever read them.
+        """
+        if self.volume is not None and not volume_path(self._folder, self.volume.number).exists():
+            name = volume_path(self._folder, self.volume.number)
+            self.close()
+            raise Blocked(
+                "removed",
+                f"journal volume {name} was removed while in use: what of it was not shipped is lost; "
+                "leave the journal's folder to the sidecar",
+            )
         total, free = self._filesystem()
         if free - min(self._size, needed_bytes) < reserve_bytes(total):
             # Closed, so that it can be shipped and unlinked: that is how space comes back.
