@@ -85,6 +85,7 @@ class Sealer:
             after = [self._own(tree, group.mark, ahead, now_us, details)]
             tree.closed = group.mark == "close"
         frontier = Frontier.from_list(tree.frontier)
+        before_it = tuple(base64.b64encode(each).decode() for each in frontier.hashes)
         frontier.extend(group.leaf(row) for row in before)
         frontier.extend(group.leaves)
         frontier.extend(group.leaf(row) for row in after)
@@ -107,6 +108,8 @@ class Sealer:
             public_key=str(VerifierKey(tree.origin, self._facts.public_key)),
             enrolment=self._facts.enrolment,
             keys=keys[0] if keys else None,
+            frontier=before_it,
+            key_entries=_entries(keys[1]) if keys else None,
         )
         data = encode(facts, group.batches(first_leaf, before, after))
         name = object_name(facts, data)
@@ -190,6 +193,13 @@ def _end_of(tree: Tree | None) -> dict[str, Any] | None:
         return None
     root = base64.b64encode(tree.root).decode()
     return {"origin": tree.origin, "size": tree.size, "root": root, "batch": tree.batch}
+
+
+def _entries(key_object: bytes) -> tuple[str, ...]:
+    # Loaded only where records are encrypted: it brings the cryptography library.
+    from sidecar.privacy.key_object import KeyObject
+
+    return KeyObject.parse(key_object).digests()
 
 
 def _identity(epoch: Epoch) -> dict[str, Any]:

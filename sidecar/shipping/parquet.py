@@ -84,6 +84,10 @@ class BatchFacts:
     public_key: str
     enrolment: str | None
     keys: str | None
+    frontier: tuple[str, ...] = ()
+    """Subtrees over all leaves before the file's, largest first, base64: the file proves itself with them."""
+    key_entries: tuple[str, ...] | None = None
+    """Digests of what its key object held at first: entries may go from there, but none may change."""
 
     @property
     def last_leaf(self) -> int:
@@ -110,6 +114,8 @@ class BatchFacts:
             "public_key": self.public_key,
             "enrolment": self.enrolment,
             "keys": self.keys,
+            "key_entries": self.key_entries,
+            "frontier": self.frontier,
         }
 
 
