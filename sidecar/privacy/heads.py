@@ -101,7 +101,7 @@ class HeadRules:
         # Over the whole line, so that a pattern may speak of the name; folds count as the spaces they mean.
         flat = re.sub(r"[ \t]*(?:\r\n|\r|\n)[ \t]+", " ", text)
         replaced = self._patterns.replace(flat, hits, keep)
-        rule = self._patterns.concealed(replaced, plus=True)
+        rule = self._patterns.concealed(replaced)
         if rule is not None:
             hits.add(rule.text)
             return flat[:start] + self._patterns.replacement(rule, flat[start:])

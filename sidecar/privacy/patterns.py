@@ -17,6 +17,7 @@ from sidecar.privacy.replacement import Replacer
 from sidecar.privacy.rules import Rule
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPED = re.compile(r"[%\\]|&#")
 _CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _PERCENT_DEPTH: Final = 3
 """How often percent-encoding is undone: URLs travel inside URLs."""
@@ -36,7 +37,9 @@ class Patterns:
 
     def quiet(self, text: str) -> bool:
         """Whether nothing in `text` can concern any rule: the common case, told quickly."""
-        return not any(pattern.search(text) for _, pattern in self.rules) and not encoded(text)
+        if any(pattern.search(text) for _, pattern in self.rules) or _ESCAPED.search(text):
+            return False
+        return "+" not in text or not any(pattern.search(text.replace("+", " ")) for _, pattern in self.rules)
 
     def replace(self, text: str, hits: set[str], keep: Collection[str] = ()) -> str:
         """`text` with every match replaced, except inside the texts in `keep` (digests just put there)."""
@@ -47,20 +50,22 @@ class Patterns:
                 text = splice(text, [(span, self.replacement(rule, text[slice(*span)])) for span in spans])
         return text
 
-    def concealed(self, text: str, plus: bool = False) -> Rule | None:
-        """The first rule that matches `text` once its encodings are undone; `plus`: a `+` is a space."""
-        for variant in _variants(text, plus):
+    def concealed(self, text: str) -> Rule | None:
+        """The first rule that matches `text` once its encodings are undone."""
+        if not encoded(text):
+            return None
+        for variant in _variants(text):
             for rule, pattern in self.rules:
                 if any(match.group() for match in pattern.finditer(variant)):
                     return rule
         return None
 
-    def value(self, text: str, hits: set[str], plus: bool = False, keep: Collection[str] = ()) -> str:
+    def value(self, text: str, hits: set[str], keep: Collection[str] = ()) -> str:
         """A single value: matches replaced, or the whole of it if a match hides in an encoding."""
         if text in keep:
             return text
         replaced = self.replace(text, hits, keep)
-        rule = self.concealed(replaced, plus) if plus or encoded(replaced) else None
+        rule = self.concealed(replaced)
         if rule is None:
             return replaced
         hits.add(rule.text)
@@ -91,7 +96,7 @@ def splice(text: str, changes: Sequence[tuple[Span, str]]) -> str:
 
 def encoded(text: str) -> bool:
     """Whether some of `text` may be written in an encoding that patterns do not see through."""
-    return "%" in text or "\\" in text or "&#" in text
+    return "+" in text or _ESCAPED.search(text) is not None
 
 
 def unescape(text: str) -> str:
@@ -101,18 +106,20 @@ def unescape(text: str) -> str:
     )
 
 
-def _variants(text: str, plus: bool) -> Iterator[str]:
-    if plus and "+" in text:
-        text = text.replace("+", " ")
-        yield text
-    for _ in range(_PERCENT_DEPTH):
-        if "%" not in text:
-            break
-        latin, text = unquote(text, "latin-1"), unquote(text)
-        yield text
-        yield latin
-    if "\\" in text:
-        text = unescape(text)
-        yield text
-    if "&#" in text:
-        yield html.unescape(text)
+def _variants(text: str) -> Iterator[str]:
+    """What `text` may mean: each encoding undone, a `+` also as the space that it is in a form."""
+    spaced = text.replace("+", " ")
+    if spaced != text:
+        yield spaced
+    for read in (text, spaced)[: 1 + (spaced != text)]:
+        for _ in range(_PERCENT_DEPTH):
+            if "%" not in read:
+                break
+            yield unquote(read, "latin-1")
+            read = unquote(read)
+            yield read
+        if "\\" in read:
+            read = unescape(read)
+            yield read
+        if "&#" in read:
+            yield html.unescape(read)

@@ -52,12 +52,12 @@ class TargetRules:
             return target
         keep.discard("")
         target = self._patterns.replace(target, hits, keep)
-        if not encoded(target) and "+" not in target:
+        if not encoded(target):
             return target
         pieces = _SEGMENTS.split(target)
-        pieces[::2] = [self._patterns.value(piece, hits, True, keep) for piece in pieces[::2]]
+        pieces[::2] = [self._patterns.value(piece, hits, keep) for piece in pieces[::2]]
         target = "".join(pieces)
-        rule = self._patterns.concealed(target, plus=True)
+        rule = self._patterns.concealed(target)
         if rule is not None:
             # The match spans several segments or parameters: none of them can be left.
             hits.add(rule.text)
@@ -67,8 +67,8 @@ class TargetRules:
     def form(self, body: str, hits: set[str]) -> str:
         """A form's body: regular expressions over its keys and values; query rules are about targets."""
         body = self._patterns.replace(body, hits)
-        if not encoded(body) and "+" not in body:
+        if not encoded(body):
             return body
         pieces = re.split(r"([&=])", body)
-        pieces[::2] = [self._patterns.value(piece, hits, True) for piece in pieces[::2]]
+        pieces[::2] = [self._patterns.value(piece, hits) for piece in pieces[::2]]
         return "".join(pieces)
