@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar import consistency
+from sidecar.audit.batch import check
 from sidecar.audit.ranges import frontier
 from sidecar.ledger import base64text
 from sidecar.ledger.checkpoint import Checkpoint
@@ -110,13 +110,12 @@ def test_only_batches_that_were_not_seen_are_read_again(
     made.exchanges(4)
     made.next()
     checked: list[str] = []
-    check = consistency.check
 
     def counting(named: Any, *more: Any, **options: Any) -> Any:
         checked.append(named.name)
         return check(named, *more, **options)
 
-    monkeypatch.setattr(consistency, "check", counting)
+    monkeypatch.setattr("sidecar.consistency.check", counting)
     ran, found = witness(store, key)
     assert (ran.code, found["cosigned"]) == (0, 1)
     assert checked == [made.names[-1]]
@@ -410,7 +409,12 @@ def test_an_entry_carries_a_time_stamp_that_openssl_accepts(
     message, response = tmp_path / "message", tmp_path / "response.tsr"
     message.write_text(json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False))
     response.write_bytes(b64decode(entry.body["timestamp"]["response"]))
-    command = ["openssl", "ts", "-verify", "-data", message, "-in", response, "-CAfile", authority.root]
+    command = [
+        "openssl",
+        "ts",
+        "-verify",
+        *map(str, ("-data", message, "-in", response, "-CAfile", authority.root)),
+    ]
     assert "Verification: OK" in subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 

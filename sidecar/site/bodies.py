@@ -45,12 +45,10 @@ class ErasedKeys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Erase(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A subject's keys were ordered to be destroyed. The subject itself is never named, only its tag."""
+    """A subject's keys were ordered to be destroyed. The subject itself is never named, only its tags."""
 
-    tag: str
-    """Hex HMAC of the subject under the index key of `master`."""
-    master: str
-    """Id of the master key."""
+    tags: dict[str, str]
+    """Id of a master key → hex HMAC of the subject under that key's index key."""
     reason: str | None = None
     objects: list[ErasedKeys]
     journal_until_us: int
@@ -61,10 +59,8 @@ class Hold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Nothing of this subject, model or record may be erased or removed until a release."""
 
     scope: Scope
-    subject: str | None = None
-    """The subject's tag, hex."""
-    master: str | None = None
-    """Id of the master key that the tag was made with."""
+    tags: dict[str, str] | None = None
+    """The subject's tags, as in an erasure."""
     model: str | None = None
     record: str | None = None
     reason: str
