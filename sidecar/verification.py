@@ -29,6 +29,7 @@ from sidecar.audit.verify import verify as verify_store
 from sidecar.errors import StoreError, UsageError
 from sidecar.ledger import receipt as receipts
 from sidecar.objects import AUDITOR, for_command
+from sidecar.privacy.master import read_master_key
 from sidecar.shipping.parquet import path_safe
 
 __all__ = ["prove", "verify"]
@@ -87,7 +88,8 @@ def verify(
         raise UsageError("verify: nothing to verify: give --store URL or --receipt FILE")
     now_us = time.time_ns() // 1000
     selection = Selection(path_safe(model) if model else None, _day(since, now_us), _day(until, now_us))
-    job = Job(store, AUDITOR, trusted, selection, jobs or len(os.sched_getaffinity(0)), now_us, master_key)
+    master = read_master_key(master_key) if master_key is not None else None
+    job = Job(store, AUDITOR, trusted, selection, jobs or len(os.sched_getaffinity(0)), now_us, master)
     state = Progress(resume) if resume is not None else None
     try:
         with _bar() as advance:

@@ -35,14 +35,24 @@ def diagnose(
         finding = Finding(Kind.ALTERED, text, facts.named.name, first, end - 1, field="file")
         return Outcome([finding], None, end - first)
     case = Case(bench, facts, signed, first, end, before, bench.sheet(facts), Outcome())
+    try:
+        _diagnose(case)
+    except (TypeError, ValueError, OverflowError, AttributeError) as error:
+        # Values that no Sidecar wrote stop a search; that they are there is the finding.
+        case.outcome.unproven = case.sheet.rows
+        case.found(Kind.ALTERED, f"its records are not what was sealed, and hold what none can: {error}")
+    return case.outcome
+
+
+def _diagnose(case: Case) -> None:
+    signed = case.signed
     if not signed.valid:
         case.found(Kind.ALTERED, f"its checkpoint cannot be relied on: {signed.problem}", "checkpoint")
         _without_checkpoint(case)
-    elif _other_checkpoint(case) or before is None:
+    elif _other_checkpoint(case) or case.before is None:
         _without_checkpoint(case)
     else:
         _against_root(case)
-    return case.outcome
 
 
 def _without_checkpoint(case: Case) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import orjson
-from arro3.core import RecordBatchReader
+from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_parquet
 
 from sidecar.errors import StoreError
@@ -36,24 +37,27 @@ class BatchFile:
 
     def slices(self, wanted: Sequence[str]) -> Iterator[tuple[int, Columns]]:
         """Row count and the wanted columns as lists, some rows at a time; what the file lacks is None."""
-        with _naming(self.name):
-            for batch in self._reader:
-                count = batch.num_rows
-                columns: Columns = {}
-                for name in wanted:
-                    if name not in self.columns:
-                        columns[name] = [None] * count
-                        continue
-                    array = batch.column(name)
-                    # Half of the columns are null throughout; a list of None is made ten times faster here.
-                    columns[name] = [None] * count if array.null_count == count else list(array.to_pylist())
-                yield count, columns
+        while True:
+            with _naming(self.name):
+                batch = next(self._reader, None)
+                if batch is None:
+                    return
+                columns = {name: self._values(batch, name) for name in wanted}
+            yield batch.num_rows, columns
+
+    def _values(self, batch: RecordBatch, name: str) -> list[Any]:
+        if name not in self.columns:
+            return [None] * batch.num_rows
+        column = batch.column(name)
+        # Half of the columns are null throughout; a list of None is made ten times faster here.
+        return [None] * batch.num_rows if column.null_count == batch.num_rows else list(column.to_pylist())
 
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
     try:
-        yield
+        with _quiet():
+            yield
     except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
         raise
     except BaseException as error:
@@ -62,3 +66,22 @@ def _naming(name: str) -> Iterator[None]:
         raise StoreError(
             f"{name}: cannot be read: {reason[0] if reason else type(error).__name__}"
         ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing reaches stderr meanwhile: a panic of the reader writes its own report there first."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        # There is no stderr to keep quiet.
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(nowhere)
+        os.close(kept)

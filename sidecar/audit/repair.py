@@ -74,6 +74,8 @@ def _guesses(sheet: Sheet, row: int, values: dict[str, Any]) -> Iterator[tuple[s
     present = [name for name in TIMES if values[name] is not None]
     for delta in _DELTAS:
         moved = {name: values[name] + delta for name in present}
+        if not all(abs(value) < 1 << 63 for value in moved.values()):
+            continue
         yield "t_request_us", moved
         for name in present if len(present) > 1 else ():
             yield name, {name: values[name] + delta}
@@ -121,11 +123,9 @@ def _nearby(name: str, value: Any) -> Iterator[Any]:
     elif name == "status":
         yield from range(100, 1_000)
     elif isinstance(value, int):
-        for bit in range(63):
-            yield value ^ (1 << bit)
-        for step in range(1, 1_000):
-            yield value + step
-            yield value - step
+        tried = [value ^ (1 << bit) for bit in range(63)]
+        tried += [value + step for step in range(-999, 1_000)]
+        yield from (each for each in tried if abs(each) < 1 << 63)
 
 
 def _payloads(values: dict[str, Any]) -> list[str]:

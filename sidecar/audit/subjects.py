@@ -1,17 +1,31 @@
-"""Key objects against the rows that need them: erased, keys removed, damaged."""
+"""Key objects against the rows that need them: erased, removed, changed, or opening nothing."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from sidecar.audit.batch import BatchFacts
-from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.findings import NAMED, Finding, Kind, named
+from sidecar.audit.parquet import BatchFile
 from sidecar.audit.sitefacts import Order
-from sidecar.errors import ObjectMissing
+from sidecar.errors import Damaged, ObjectMissing, PrivacyError, StoreError
 from sidecar.objects import Store
+from sidecar.privacy.key_object import KeyObject
+from sidecar.privacy.master import MasterKey
+from sidecar.privacy.opening import open_record
+
+_OPENED = (
+    "record_id",
+    "subject_key_id",
+    "wrapped_key",
+    "key_commitment",
+    "request_body",
+    "response_body",
+    "decoded_ciphertext",
+)
 
 
 @dataclass(slots=True)
@@ -23,9 +37,9 @@ class SubjectsVerdict:
 
 
 def check_subjects(
-    store: Store, batches: list[BatchFacts], orders: dict[str, dict[str, Order]]
+    store: Store, batches: list[BatchFacts], orders: dict[str, dict[str, Order]], master: MasterKey | None
 ) -> SubjectsVerdict:
-    """Every subject key a row names is there, or a trusted order to erase it is."""
+    """Every subject key a row names is there as it was written, or a trusted order to erase it is."""
     verdict = SubjectsVerdict()
     erased: Counter[int] = Counter()
     for facts in batches:
@@ -33,26 +47,15 @@ def check_subjects(
         if not isinstance(name, str) or not facts.subjects:
             continue
         try:
-            present = _ids(store.get(name))
+            found: KeyObject | None = _read(store.get(name), facts)
         except ObjectMissing:
-            present = set()
-        except ValueError as error:
-            verdict.findings.append(Finding(Kind.ALTERED, f"its key object {error}", name, field="keys"))
+            found = None
+        except (ValueError, PrivacyError) as error:
+            verdict.findings.append(Finding(Kind.ALTERED, f"its key object: {error}", name, field="keys"))
             continue
-        ordered = orders.get(name, {})
-        gone = facts.subjects.keys() - present
-        unordered = {each for each in gone if each not in ordered}
-        forged = {each for each in gone if each in ordered and not ordered[each].trusted}
-        for each in gone - unordered - forged:
-            erased[ordered[each].index] += facts.subjects[each]
-        if unordered:
-            records = sum(facts.subjects[each] for each in unordered)
-            text = f"{len(unordered)} subject keys of {records:,} records are gone and no erasure says so"
-            verdict.findings.append(Finding(Kind.KEYS_REMOVED, text, name))
-        waiting = [each for each in ordered if each in present and ordered[each].trusted]
-        if waiting:
-            text = f"{len(waiting)} subject keys were ordered to be erased and are still there"
-            verdict.findings.append(Finding(Kind.NOTE, text, name))
+        _presence(facts, name, found, orders.get(name, {}), verdict, erased)
+        if master is not None and found is not None:
+            verdict.findings += _opened(store, facts, name, found, master)
     for index, records in sorted(erased.items()):
         verdict.erased_records += records
         text = f"{records:,} records cannot be opened any more: erased by entry {index} of the site log"
@@ -60,14 +63,74 @@ def check_subjects(
     return verdict
 
 
-def _ids(data: bytes) -> set[str]:
-    """Subject key ids in a key object. Raises ValueError, saying what is wrong, for what is none."""
+def _read(data: bytes, facts: BatchFacts) -> KeyObject:
+    """The key object, if it is what its batch's metadata says. Raises ValueError for what is not."""
+    found = KeyObject.parse(data)
+    batch = facts.named.file.rsplit("-S", 1)[0]
+    if found.batch != batch:
+        raise ValueError(f"it says it is that of {found.batch}")
+    if found.to_bytes() != data:
+        raise ValueError("its bytes are not in the one form of a key object")
+    known = facts.metadata.get("key_entries")
+    if isinstance(known, list):
+        strange = sum(digest not in known for digest in found.digests())
+        if strange:
+            raise ValueError(
+                f"{strange} of its {len(found.entries)} entries are not those it was written with"
+            )
+    return found
+
+
+def _presence(
+    facts: BatchFacts,
+    name: str,
+    found: KeyObject | None,
+    ordered: dict[str, Order],
+    verdict: SubjectsVerdict,
+    erased: Counter[int],
+) -> None:
+    present = {entry.id.hex() for entry in found.entries} if found is not None else set()
+    gone = facts.subjects.keys() - present
+    unordered = {each for each in gone if each not in ordered}
+    forged = {each for each in gone if each in ordered and not ordered[each].trusted}
+    for each in gone - unordered - forged:
+        erased[ordered[each].index] += facts.subjects[each]
+    if unordered:
+        records = sum(facts.subjects[each] for each in unordered)
+        text = f"{len(unordered)} subject keys of {records:,} records are gone and no erasure says so"
+        verdict.findings.append(Finding(Kind.KEYS_REMOVED, text, name))
+    waiting = [each for each in ordered if each in present and ordered[each].trusted]
+    if waiting:
+        text = f"{len(waiting)} subject keys were ordered to be erased and are still there"
+        verdict.findings.append(Finding(Kind.NOTE, text, name))
+
+
+def _opened(
+    store: Store, facts: BatchFacts, name: str, found: KeyObject, master: MasterKey
+) -> Iterator[Finding]:
+    """Open every record that can be opened; what does not open as its leaf commits to is named."""
+    if found.master != master.id:
+        text = f"its keys are under master key {found.master}, not the one given: they were not opened"
+        yield Finding(Kind.NOTE, text, name)
+        return
+    damaged: list[str] = []
+    present = {entry.id for entry in found.entries}
     try:
-        found: Any = json.loads(data)
-        if found["format"] != 1:
-            raise ValueError("is of another format")
-        return {str(each["id"]) for each in found["subjects"]}
-    except (KeyError, TypeError, RecursionError) as error:
-        raise ValueError("is not what a key object should be") from error
-    except json.JSONDecodeError as error:
-        raise ValueError("is damaged") from error
+        for count, columns in BatchFile(facts.named.name, store.get(facts.named.name)).slices(_OPENED):
+            for at in range(count):
+                row: dict[str, Any] = {column: columns[column][at] for column in _OPENED}
+                if row["subject_key_id"] in present:
+                    try:
+                        open_record(row, found, master)
+                    except Damaged:
+                        damaged.append(str(row["record_id"]))
+    except StoreError:
+        return
+    if damaged:
+        yield Finding(
+            Kind.ALTERED,
+            f"{named(damaged)}: the key kept for it does not open what its leaf commits to",
+            name,
+            records=tuple(damaged[:NAMED]),
+            field="wrapped",
+        )

@@ -23,6 +23,7 @@ from sidecar.audit.witnessed import AHEAD_US, Witnessed, compare
 from sidecar.errors import LedgerError
 from sidecar.ledger.origin import parse as parse_origin
 from sidecar.objects import Store
+from sidecar.privacy.master import MasterKey
 
 ENROLMENT_GRACE_US = 15 * 60_000_000
 """How long a pod that was just enrolled may take to leave its first batch."""
@@ -87,7 +88,10 @@ def take_inventory(store: Store, selection: Selection) -> tuple[Inventory, list[
 class Survey:
     """Everything that takes the facts of all batches together."""
 
-    def __init__(self, store: Store, trust: Trust, now_us: int, selection: Selection) -> None:
+    def __init__(
+        self, store: Store, trust: Trust, now_us: int, selection: Selection, master: MasterKey | None
+    ) -> None:
+        self._master = master
         self._store = store
         self._trust = trust
         self._now_us = now_us
@@ -138,7 +142,7 @@ class Survey:
         log.enrolled_by = key.enrolled_by
         log.findings = [*walk.findings, *key.findings, *_future(walk, self._now_us), *_gaps(links)]
         log.lost = sum(sum(each.gaps.values()) for each in links)
-        subjects = check_subjects(self._store, links, self._site.orders)
+        subjects = check_subjects(self._store, links, self._site.orders, self._master)
         log.erased = subjects.erased_records
         log.findings += subjects.findings
         return log

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sidecar import __version__
 from sidecar.audit.batch import BatchFacts
@@ -15,6 +14,7 @@ from sidecar.audit.survey import Selection, Survey, take_inventory
 from sidecar.audit.trust import Trust
 from sidecar.audit.workers import Task, check_all
 from sidecar.objects import Store
+from sidecar.privacy.master import MasterKey
 from sidecar.shipping.options import StoreOptions
 
 Advance = Callable[[int, int], None]
@@ -31,7 +31,7 @@ class Job:
     selection: Selection
     jobs: int
     now_us: int
-    master_key: Path | None = None
+    master: MasterKey | None = None
 
 
 def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> StoreReport:
@@ -48,7 +48,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
     inventory, chosen = take_inventory(store, job.selection)
     tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
     facts = _facts(store, job, tasks, inventory.sizes, state, advance)
-    Survey(store, job.trust, job.now_us, job.selection).run(inventory, facts, report)
+    Survey(store, job.trust, job.now_us, job.selection, job.master).run(inventory, facts, report)
     report.seconds = time.monotonic() - started
     return report
 

@@ -12,6 +12,7 @@ import pytest
 from sidecar.audit.findings import Kind
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.tree import Frontier
+from sidecar.privacy.master import LocalMasterKey
 from tests.support import audited
 from tests.support.audited import (
     ENROLMENT_KEY,
@@ -41,6 +42,7 @@ from tests.support.sealed_store import (
     tamper,
 )
 
+MASTER = LocalMasterKey(b"m" * 32)
 Change = Callable[[Tampered], None]
 THIRD_PLACE = Place("prod", "default", "mortgage", "00000000-2222-4c10-9c1e-2f1f3b1f0c33")
 
@@ -470,7 +472,7 @@ def test_a_well_formed_log_by_an_unenrolled_key(store: Store) -> None:
 @pytest.fixture
 def encrypted(tmp_path: Path) -> Store:
     """Two subjects in the first batch's key object, one in the others'."""
-    encryption = Encryption(b"m" * 32)
+    encryption = Encryption(MASTER)
     log = LogMaker(tmp_path, audited.BOOT_KEY, enrolment_key=ENROLMENT_KEY, encryption=encryption)
     for number in range(12):
         log.exchange(subject="anna" if number % 3 else "bert")
@@ -500,6 +502,29 @@ def test_an_erased_subject_leaves_the_log_intact(encrypted: Store) -> None:
     assert found.intact
     assert warnings(found) == {Kind.ERASED}
     assert found.logs[0].erased == 4
+
+
+def test_an_erasure_that_was_ordered_and_not_carried_out_is_said(encrypted: Store) -> None:
+    ids = [each["id"] for each in json.loads(keys_of(encrypted).read_bytes())["subjects"]]
+    encrypted.append("erase", erase(f"subjects/{keys_of(encrypted).name}", encrypted.log.names[0], ids[:1]))
+    found = encrypted.report()
+    assert found.intact
+    assert warnings(found) == {Kind.NOTE}
+
+
+def test_the_master_key_opens_what_was_sealed(encrypted: Store) -> None:
+    assert encrypted.report(master=MASTER).intact
+    destroy(encrypted, 0)
+    assert the_failure(encrypted.report(master=MASTER)).kind is Kind.KEYS_REMOVED
+
+
+def test_a_changed_entry_of_a_key_object_is_altered(encrypted: Store) -> None:
+    path = keys_of(encrypted)
+    content = json.loads(path.read_bytes())
+    content["subjects"][0]["tag"] = "00" * 32
+    path.write_text(json.dumps(content, separators=(",", ":")))
+    found = the_failure(encrypted.report())
+    assert (found.kind, found.field) == (Kind.ALTERED, "keys")
 
 
 def test_keys_removed_without_an_erasure(encrypted: Store) -> None:

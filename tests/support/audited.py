@@ -16,6 +16,7 @@ from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note, SigningKey
 from sidecar.objects import AUDITOR, open_store
+from sidecar.privacy.master import MasterKey
 from sidecar.site_log import KeyAuthor, open_site_log
 from tests.support.sealed_store import (
     DAY_US,
@@ -73,12 +74,12 @@ def report(
     witnesses: Iterable[SigningKey] = (),
     selection: Selection = EVERYTHING,
     now_us: int = NOW_US,
-    master_key: Path | None = None,
+    master: MasterKey | None = None,
 ) -> StoreReport:
     trusted = Trust(
         tuple(key.verifier for key in trust), tuple(CosignerKey.of(key.verifier) for key in witnesses)
     )
-    job = Job(str(root), AUDITOR, trusted, selection, 1, now_us, master_key)
+    job = Job(str(root), AUDITOR, trusted, selection, 1, now_us, master)
     return verify(open_store(str(root)), job, None, lambda done, total: None)
 
 
@@ -125,8 +126,7 @@ def enrolment(place: Place, since_us: int = START_US) -> dict[str, Any]:
 
 def erase(key_object: str, batch: str, ids: list[str]) -> dict[str, Any]:
     return {
-        "tag": "ab" * 32,
-        "master": "test",
+        "tags": {"test": "ab" * 32},
         "reason": "request 17",
         "objects": [{"name": key_object, "batch": batch, "subject_key_ids": sorted(ids)}],
         "journal_until_us": NOW_US,

@@ -20,7 +20,6 @@ from typing import Any
 import orjson
 from arro3.core import RecordBatch
 from arro3.io import read_parquet, write_parquet
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sidecar.ledger import base64text, enrolment
 from sidecar.ledger.checkpoint import Checkpoint
@@ -28,6 +27,9 @@ from sidecar.ledger.leaf import LeafEncoder
 from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place, origin
 from sidecar.ledger.tree import Frontier
+from sidecar.privacy.encrypt import RecordSealer, SubjectKeys
+from sidecar.privacy.key_object import KeyObject
+from sidecar.privacy.master import MasterKey
 from sidecar.schema import COLUMN_TYPES, LOG_COLUMNS, ROW_COLUMNS
 from sidecar.shipping.columns import SCHEMA, array
 from sidecar.shipping.parquet import path_safe
@@ -84,14 +86,16 @@ def iso_date(t_us: int) -> str:
     return datetime.fromtimestamp(t_us // 1_000_000, UTC).date().isoformat()
 
 
-@dataclass
 class Encryption:
-    """The subject keys of one log's current batch, and the master key above them."""
+    """A master key, and the subject keys of the batch that is being made."""
 
-    master: bytes
-    master_id: str = "test"
-    subjects: dict[str, tuple[bytes, bytes]] = field(default_factory=dict)
-    """Subject → (id, key)."""
+    def __init__(self, master: MasterKey) -> None:
+        self.master = master
+        self.fresh()
+
+    def fresh(self) -> None:
+        self.keys = SubjectKeys()
+        self.sealer = RecordSealer(self.keys)
 
 
 @dataclass
@@ -231,14 +235,14 @@ class LogMaker:
             "request_complete": True,
             "response_complete": True,
             "decoder": "plain_json",
-            "inputs": '{"n":[%d]}' % self.seq,
+            "inputs": f'{{"n":[{self.seq}]}}',
             "outputs": '{"deny":[true]}',
             "decision": "deny",
             "keys": {"applicant": f"A-{self.seq}"},
             "salt": os.urandom(32),
         }
         if self.encryption is not None:
-            _encrypt(values, self.encryption, subject or "all")
+            _encrypt(values, self.encryption.sealer, subject)
         return self.add("exchange", **values)
 
     def gap(self, count: int, reason: str = "disk_full") -> None:
@@ -261,7 +265,14 @@ class LogMaker:
         seqs = [row["seq"] for row in self.rows if row["seq"] is not None]
         ends = [row["seq"] + (row["count"] or 1) - 1 for row in self.rows if row["seq"] is not None]
         times = [row["t_request_us"] for row in self.rows]
-        keys = f"subjects/{self.origin}-L{first:012d}-{last:012d}.json" if self.encryption else None
+        keys, key_object, entries = None, b"", None
+        if self.encryption is not None:
+            batch = f"{self.origin}-L{first:012d}-{last:012d}"
+            keys, key_object = (
+                f"subjects/{batch}.json",
+                self.encryption.keys.close(batch, self.encryption.master),
+            )
+            entries = KeyObject.parse(key_object).digests()
         metadata = {
             "format": 2,
             "origin": self.origin,
@@ -281,14 +292,15 @@ class LogMaker:
             "enrolment": self.enrolled,
             "keys": keys,
             "canonical": 1,
+            "key_entries": entries,
             "frontier": [base64text.encode(each) for each in self.before.hashes],
         }
         data = encode(self.rows, metadata)
         name = object_name(metadata, data)
         put(self.store, name, data)
         if keys and self.encryption:
-            put(self.store, keys, _key_object(name, self.encryption))
-            self.encryption.subjects.clear()
+            put(self.store, keys, key_object)
+            self.encryption.fresh()
         self.names.append(name)
         self.last_sha256 = hashlib.sha256(data).hexdigest()
         self.rows = []
@@ -315,30 +327,22 @@ class LogMaker:
         }
 
 
-def _encrypt(values: Row, encryption: Encryption, subject: str) -> None:
-    subject_id, subject_key = encryption.subjects.setdefault(subject, (os.urandom(16), os.urandom(32)))
-    record_key = os.urandom(32)
-    cipher = AESGCM(record_key)
+def _encrypt(values: Row, sealer: RecordSealer, subject: str | None) -> None:
     decoded = json.dumps({name: values[name] for name in ("inputs", "outputs", "decision")}).encode()
-    record_id = values["record_id"].encode()
-    sealed = {"request_body": values["request_body"], "response_body": values["response_body"]}
-    for number, (name, plain) in enumerate({**sealed, "decoded_ciphertext": decoded}.items(), 1):
-        nonce = bytes(11) + bytes([number])
-        values[name] = cipher.encrypt(nonce, plain, record_id + b"\x00" + name.encode())
-    values.update(inputs=None, outputs=None, decision=None, subject_key_id=subject_id)
-    values["key_commitment"] = hashlib.sha256(b"sidecar record key\x00" + record_key).digest()
-    nonce = os.urandom(12)
-    values["wrapped_key"] = nonce + AESGCM(subject_key).encrypt(nonce, record_key, record_id)
-
-
-def _key_object(batch: str, encryption: Encryption) -> bytes:
-    subjects = []
-    for subject, (subject_id, subject_key) in encryption.subjects.items():
-        nonce = os.urandom(12)
-        wrapped = nonce + AESGCM(encryption.master).encrypt(nonce, subject_key, subject_id)
-        tag = hashlib.sha256(subject.encode()).hexdigest()
-        subjects.append({"id": subject_id.hex(), "tag": tag, "wrapped": base64text.encode(wrapped)})
-    return orjson.dumps({"format": 1, "batch": batch, "master": encryption.master_id, "subjects": subjects})
+    sealed = sealer.seal(
+        values["record_id"], values["request_body"], values["response_body"], decoded, subject
+    )
+    values.update(
+        request_body=sealed.request_body,
+        response_body=sealed.response_body,
+        decoded_ciphertext=sealed.decoded,
+        inputs=None,
+        outputs=None,
+        decision=None,
+        subject_key_id=sealed.subject_key_id,
+        wrapped_key=sealed.wrapped_key,
+        key_commitment=sealed.key_commitment,
+    )
 
 
 class Tampered:
