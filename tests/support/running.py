@@ -108,7 +108,9 @@ class Sidecar:
         """`settings` are keys as in YAML."""
         self.folder = folder
         self.journal = Path(settings.pop("journal", str(folder / "journal")))
-        self.store = Path(settings.pop("store", str(folder / "records")))
+        store = settings.pop("store", str(folder / "records"))
+        self.store = Path(store)
+        """Of no use when the store is a bucket."""
         self.boot = ""
         self.ports: dict[str, int] = {}
         """By route; also `health` and `admin`. Kept over later starts."""
@@ -119,7 +121,7 @@ class Sidecar:
             "health": "127.0.0.1:0",
             "admin": "127.0.0.1:0",
             "journal": str(self.journal),
-            "store": str(self.store),
+            "store": store,
             "batch_age": "300ms",
             "ship_timeout": "40s",
             "log_format": "json",
