@@ -22,6 +22,12 @@ from sidecar.schema import COLUMN_TYPES, LOG_COLUMNS
 
 MISMATCHES_KEPT = 1_000
 SEALING_KINDS = frozenset({"genesis", "config", "identity", "batch", "close"})
+_FACTS = (
+    *LOG_COLUMNS,
+    *("record_id", "kind", "seq", "count", "t_request_us", "t_end_us", "reason", "subject_key_id", "details"),
+    *("leaf_index", "leaf_hash"),
+)
+"""Columns that are enough when leaves are not recomputed."""
 NUMBERED_KINDS = frozenset({"exchange", "gap"})
 
 
@@ -107,7 +113,7 @@ def _read(file: BatchFile, facts: BatchFacts) -> None:
     subjects: Counter[str] = Counter()
     values: set[tuple[Any, ...]] = set()
     content = hashlib.sha256()
-    for count, columns in file.slices(NEEDED):
+    for count, columns in file.slices(NEEDED if facts.recomputed else _FACTS):
         start = first + facts.rows
         stored = [each or b"" for each in columns["leaf_hash"]]
         hashes = leaf_hashes(count, columns) if facts.recomputed else stored

@@ -17,7 +17,7 @@ Task = tuple[BatchName, bool]
 """A batch and whether to recompute its leaves."""
 AHEAD = 3
 """Tasks given out per process beyond the one it works on."""
-WORTH_A_PROCESS_BYTES = 32 << 20
+WORTH_A_PROCESS_BYTES = 8 << 20
 """Below this a pool takes longer to start than the work."""
 
 _store: Store | None = None

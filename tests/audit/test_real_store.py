@@ -1,0 +1,113 @@
+"""What a running sidecar shipped, verified by the commands an auditor types."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.ledger.note import SigningKey
+from tests.support.load import Load
+from tests.support.running import ROOT, SIDECAR, model_server, running_sidecar, until
+from tests.support.sealed_store import Tampered
+
+ENROLMENT_KEY = SigningKey("operator", b"o" * 32)
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    """Exit code and what a `sidecar` command prints."""
+    done = subprocess.run(
+        [*SIDECAR, *arguments], capture_output=True, text=True, timeout=120, cwd=ROOT, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def verify(store: Path, *more: str) -> dict[str, Any]:
+    code, out, error = command("verify", "--store", str(store), "--json", *more)
+    assert error == ""
+    found: dict[str, Any] = json.loads(out)
+    assert code == (0 if found["intact"] else 1)
+    return found
+
+
+def largest(store: Path) -> Tampered:
+    """The batch with the most bytes, which has many exchanges, opened."""
+    path = max(store.rglob("*.parquet"), key=lambda each: each.stat().st_size)
+    return Tampered(store, str(path.relative_to(store)))
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, int]:
+    """A store after two boots of one sidecar, the trusted key, and how many exchanges it holds."""
+    folder = tmp_path_factory.mktemp("real")
+    key = folder / "enrolment.key"
+    key.write_text(ENROLMENT_KEY.private_text() + "\n")
+    key.chmod(0o600)
+    sent = 0
+    with model_server() as upstream:
+        for _ in range(2):
+            with running_sidecar(
+                folder,
+                upstream.port,
+                durability="before_response",
+                model="mortgage",
+                image_digest="sha256:" + "ab" * 32,
+                enrolment_key=str(key),
+                cluster="prod",
+                namespace="default",
+                workload="mortgage",
+                pod_uid="7f3c0d52",
+            ) as running:
+                with Load(running.port, per_connection=25) as load:
+                    load.more(100)
+                sent += len(load.answered)
+                until(lambda: running.status()["store"]["lag_records"] == 0, "the store")
+                with Load(running.port, per_connection=25) as load:
+                    load.more(50)
+                sent += len(load.answered)
+                running.stop()
+    return folder / "records", str(ENROLMENT_KEY.verifier), sent
+
+
+def test_every_log_of_it_is_intact_enrolled_and_closed(shipped: tuple[Path, str, int]) -> None:
+    store, key, sent = shipped
+    found = verify(store, "--trust", key)
+    assert found["intact"], found
+    assert [log["status"] for log in found["logs"]] == ["intact", "intact"]
+    assert [log["notes"] for log in found["logs"]] == [[], []]
+    assert all(log["enrolled_by"] == "operator" and log["closed"] for log in found["logs"])
+    assert sum(log["exchanges"] for log in found["logs"]) == sent
+
+
+def test_a_receipt_of_it_is_checked_offline(shipped: tuple[Path, str, int], tmp_path: Path) -> None:
+    store, key, _ = shipped
+    record = largest(store).rows[-2]["record_id"]
+    receipt = tmp_path / "receipt.json"
+    assert command("prove", record, "--store", str(store), "-o", str(receipt))[0] == 0
+    code, out, _ = command("verify", "--receipt", str(receipt), "--trust", key)
+    assert code == 0
+    assert "proven: the record is as it was sealed under a trusted key" in out
+    receipt.write_text(receipt.read_text().replace('"status": 200', '"status": 201'))
+    code, out, _ = command("verify", "--receipt", str(receipt), "--trust", key)
+    assert code == 1
+    assert "NOT PROVEN" in out
+
+
+def test_tampering_with_it_is_named(shipped: tuple[Path, str, int], tmp_path: Path) -> None:
+    store, key, _ = shipped
+    copy = tmp_path / "copy"
+    shutil.copytree(store, copy)
+    opened = largest(copy)
+    rows = [row for row in opened.rows if row["kind"] == "exchange"]
+    rows[3]["status"] = 404
+    opened.rehash()
+    opened.save()
+    found = verify(copy, "--trust", key)
+    failed = [each for log in found["logs"] for each in log["findings"] if each["failure"]]
+    assert [(each["kind"], each["field"], each["records"]) for each in failed] == [
+        ("altered", "status", [rows[3]["record_id"]])
+    ]
