@@ -120,6 +120,14 @@ def _texts(values: Iterator[Any]) -> Iterator[str]:
                 yield text
 
 
+def _header_text(latin: str) -> str:
+    """A header's value as UTF-8 if it is, so that a name is the same key in a header and in a body."""
+    try:
+        return latin.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return latin
+
+
 class _Bodies:
     """The JSON bodies of one exchange, parsed at most once."""
 
@@ -134,8 +142,8 @@ class _Bodies:
                 continue
             if where.target is Target.HEADER:
                 for name, value in message.headers():
-                    if name.lower() == where.selector:
-                        yield value
+                    if name.strip().lower() == where.selector:
+                        yield _header_text(value)
             elif where.path is not None:
                 value = self._value(side)
                 try:

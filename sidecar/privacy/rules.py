@@ -83,6 +83,14 @@ def parse_rule(text: str) -> Rule:
     return Rule(f"{_name(where)}={what.value}", where, what)
 
 
+def split_lines(text: str) -> list[str]:
+    """Several rules (or keys) in one text, as in an environment variable: one a line.
+
+    No character could part them instead: a regular expression may hold any.
+    """
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def parse_mapping(mapping: Mapping[str, str]) -> Rule:
     """The rule in a YAML mapping: `where: request.body:$.applicant.name`, `action: mask`.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from sidecar.decode.content import decoded_body
 from sidecar.decode.registry import Decoding
@@ -29,13 +30,13 @@ def observe(request: Message, response: Message) -> Observation | None:
         return None
 
 
-def request(body: bytes = b"", headers: bytes = JSON, target: bytes = b"/predict", **more: object) -> Message:
+def request(body: bytes = b"", headers: bytes = JSON, target: bytes = b"/predict", **more: Any) -> Message:
     head = b"POST " + target + b" HTTP/1.1\r\nHost: model\r\n" + headers + b"\r\n"
-    return Message(head, body, **{"length": len(body), **more})  # type: ignore[arg-type]
+    return Message(head, body, **{"length": len(body), **more})
 
 
-def response(body: bytes = b'{"score":0.5}', headers: bytes = JSON, **more: object) -> Message:
-    return Message(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n", body, **{"length": len(body), **more})  # type: ignore[arg-type]
+def response(body: bytes = b'{"score":0.5}', headers: bytes = JSON, **more: Any) -> Message:
+    return Message(b"HTTP/1.1 200 OK\r\n" + headers + b"\r\n", body, **{"length": len(body), **more})
 
 
 def redactor(*rules: str, defaults: bool = True) -> Redactor:

@@ -80,6 +80,12 @@ def test_the_subject_is_read_from_body_or_header(where: str, body: bytes, expect
     assert reader(subject=where).subject(request(body, JSON + b"X-Who: ann\r\n"), response()) == expected
 
 
+@pytest.mark.parametrize("name", ["zoë".encode(), "zoë".encode("latin-1")])
+def test_a_name_in_a_header_is_the_same_key_as_in_a_body(name: bytes) -> None:
+    asked = request(b"{}", JSON + b"X-Who: " + name + b"\r\n")
+    assert reader("who=header:x-who").keys(asked, response()) == {"who": "zoë"}
+
+
 def test_nothing_configured_reads_nothing() -> None:
     silent = reader()
     cut = Message(b"POST / HTTP/1.1\r\n\r\n", b"{", length=9, sha256=b"h" * 32)

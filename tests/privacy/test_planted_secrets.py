@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import sys
 import zlib
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
@@ -12,10 +13,14 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.decode.content import zstd
 from sidecar.privacy.redact import Redaction
 from sidecar.records import Message
 from tests.privacy.exchanges import JSON, open_body, redact, request, response, stored_bytes
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 SECRET = "Zoë Q-4711-Qx"
 """With a space, letters that percent-encoding changes, and what JSON may escape."""
@@ -75,13 +80,14 @@ def bodies_with_secret(draw: st.DrawFn) -> tuple[str, bytes]:
     )
     shape = draw(st.sampled_from(["scalar", "list", "object", "deep"]))
     marker = "@@SECRET@@"
-    value, path = {
+    shapes: dict[str, tuple[object, str]] = {
         "scalar": (marker, "$.who"),
         "list": ([1, marker, {"x": marker}], "$.who[1, 2]"),
         "object": ({"name": marker, "age": 4}, "$.who.name"),
         "deep": ({"a": [{"name": marker}, {"b": {"name": marker}}]}, "$..name"),
-    }[shape]
-    members = [*filler.items()]
+    }
+    value, path = shapes[shape]
+    members: list[tuple[str, object]] = [*filler.items()]
     members.insert(draw(st.integers(0, len(members))), ("who", value))
     text = json.dumps(
         dict(members),

@@ -11,6 +11,7 @@ from sidecar.privacy.rules import (
     Target,
     parse_mapping,
     parse_rule,
+    split_lines,
 )
 
 
@@ -89,6 +90,10 @@ def test_any_text_is_a_rule_or_a_value_error(text: str) -> None:
             parse_rule(form)
         except ValueError as error:
             assert str(error)
+
+
+def test_several_rules_in_one_text_stand_on_lines() -> None:
+    assert split_lines("\n query:a=drop \n\nregex:a,b;c:d=mask\n") == ["query:a=drop", "regex:a,b;c:d=mask"]
 
 
 def test_a_mapping_is_the_same_rule() -> None:
