@@ -32,8 +32,8 @@ class BucketStore:
         folder = prefix.strip("/") or None
         try:
             for chunk in self._bucket.list(folder, offset=after or None, chunk_size=LIST_CHUNK):
-                for meta in chunk:
-                    yield Entry(meta["path"], meta["size"])
+                # Servers that do not know the parameter list from the beginning.
+                yield from (Entry(meta["path"], meta["size"]) for meta in chunk if meta["path"] > after)
         except Exception as error:
             raise self._failed(error, prefix or "its list") from error
 
