@@ -39,7 +39,9 @@ def named_batches(listed: Iterable[Entry]) -> Iterable[BatchName]:
 def metadata(store: Store, name: str) -> dict[str, Any]:
     """What the batch's footer says. Raises StoreError for a file that has none of ours."""
     try:
-        found = orjson.loads(read_parquet(cast("IO[bytes]", _Ranged(store, name))).schema.metadata[METADATA_KEY])
+        found = orjson.loads(
+            read_parquet(cast("IO[bytes]", _Ranged(store, name))).schema.metadata[METADATA_KEY]
+        )
     except (KeyboardInterrupt, SystemExit, StoreError):
         raise
     except BaseException as error:

@@ -92,6 +92,15 @@ def _covers(hold: Hold, batch: Held) -> str | None:
     return "" if tag in batch.tags else None
 
 
+def may_hold_record(named: BatchName, record: str) -> bool:
+    """Whether the record can be in a batch of this name, before it is known of which log it is."""
+    found = _RECORD.fullmatch(record)
+    if found is None:
+        return False
+    number = int(found["number"])
+    return named.first_seq <= number <= named.last_seq or named.first_leaf <= number <= named.last_leaf
+
+
 def holds_record(batch: Held, record: str) -> bool:
     """Whether the record, by its id, belongs into the batch."""
     found = _RECORD.fullmatch(record)

@@ -9,6 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,14 +206,8 @@ class _Run:
             return
         chunks = [fresh[at : at + SEEN_PER_ENTRY] for at in range(0, len(fresh), SEEN_PER_ENTRY)] or [[]]
         for chunk in chunks:
-            self.entries.append(
-                self._log.append(
-                    self._writer,
-                    "witness",
-                    lambda new, chunk=chunk: self._body(new, chunk, kept, reader),  # type: ignore[misc]
-                    reader,
-                )
-            )
+            made = partial(self._body, chunk, kept, reader)
+            self.entries.append(self._log.append(self._writer, "witness", made, reader))
 
     def _is_news(self, course: Course) -> bool:
         sighting = self._memory.sightings.get(course.origin)
@@ -233,7 +228,7 @@ class _Run:
         )
 
     def _body(
-        self, new: Sequence[Entry], chunk: list[Seen], problems: list[Problem], reader: Reader
+        self, chunk: list[Seen], problems: list[Problem], reader: Reader, new: Sequence[Entry]
     ) -> dict[str, Any]:
         own = {entry.index for entry in self.entries}
         for entry in new:

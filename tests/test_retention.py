@@ -472,13 +472,13 @@ def test_a_hold_placed_while_it_runs_stops_it(
     store: Path, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = log(store)
-    real = retention.plan_log
+    from sidecar.retention_plan import plan_log as real
 
     def plan_log(*arguments: Any) -> None:
         real(*arguments)
         place(store, Hold(scope="record", record=f"{made.log}.6", reason="just now"))
 
-    monkeypatch.setattr(retention, "plan_log", plan_log)
+    monkeypatch.setattr("sidecar.retention.plan_log", plan_log)
     ran, _ = retain(store, key, "--yes")
     assert ran.code == 1
     assert "was placed meanwhile: run again" in ran.err

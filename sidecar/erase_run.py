@@ -1,0 +1,195 @@
+"""Glue: one erasure: find the subject's keys, see that no hold covers them, order it, destroy them.
+
+The order stands in the site log before the first key object is written anew.
+What is interrupted in between is finished by the same command given again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Final
+
+from sidecar.audit.naming import BatchName
+from sidecar.audit.parquet import BatchFile
+from sidecar.batches import by_log, metadata
+from sidecar.errors import LedgerError, StoreError
+from sidecar.held import Held, HoldsOnBatches, holds_record, may_hold_record
+from sidecar.objects import Store
+from sidecar.shipping.parquet import path_safe
+from sidecar.site.bodies import Erase, ErasedKeys, to_json
+from sidecar.site.entry import Entry
+from sidecar.site.erasures import Erasure, Erasures
+from sidecar.site.holds import Standing
+from sidecar.site.log import Reader
+from sidecar.site_log import KeyAuthor, open_site_log
+from sidecar.subject_keys import Found, Search, destroy, search, still_there
+
+OBJECTS_PER_ENTRY: Final = 5_000
+ROUNDS: Final = 8
+
+
+class Blocked(LedgerError):
+    """A legal hold forbids the erasure."""
+
+    def __init__(self, standing: Standing) -> None:
+        super().__init__(f"not erased: {standing}")
+        self.standing = standing
+
+
+@dataclass(slots=True)
+class EraseRun:
+    """One run for one subject, which is known here by its tags alone."""
+
+    store: Store
+    keys: Store
+    writer: KeyAuthor
+    authors: set[str]
+    """Whose orders and releases count."""
+    tags: Mapping[str, str]
+    search: Search = field(init=False)
+    entries: list[int] = field(default_factory=list)
+    rewritten: int = 0
+    without_keys: int = 0
+    """Batches in the store that have no key object: nothing in them says whom they are about."""
+    _holds: HoldsOnBatches = field(init=False)
+    _orders: Erasures = field(init=False)
+    _reader: Reader = field(init=False)
+    _logs: dict[str, list[BatchName]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._holds = HoldsOnBatches(self.authors)
+        self._orders = Erasures(self.authors)
+        self._reader = open_site_log(self.store).reader()
+        for entry in self._reader:
+            self._follow((entry,))
+        self.search = search(self.keys, self.tags)
+        self._logs = by_log(self.store)
+        batches = (each for named in self._logs.values() for each in named)
+        self.without_keys = sum(_key_object_name(each) not in self.search.names for each in batches)
+
+    def _follow(self, entries: Iterable[Entry]) -> None:
+        self._holds.follow(entries)
+        self._orders.follow(entries)
+
+    @property
+    def found(self) -> list[Found]:
+        return self.search.found
+
+    def orders(self) -> list[Erasure]:
+        """Earlier orders for this subject, oldest first."""
+        return [
+            each
+            for each in self._orders.orders
+            if any(each.erase.tags.get(master) == tag for master, tag in self.tags.items())
+        ]
+
+    def require_free(self) -> None:
+        """Raises Blocked when a legal hold covers any of it."""
+        standing = self._holds.on_subject(self.tags)
+        for found in self.found:
+            standing = standing or self._on_company(found)
+        standing = standing or self._on_models_and_records()
+        if standing is not None:
+            raise Blocked(standing)
+
+    def carry_out(self, reason: str | None, journal_until_us: int) -> None:
+        """Order what was not ordered yet, then destroy every key of the subject that was found."""
+        wanted = [each for each in (self._unordered(found) for found in self.found) if each is not None]
+        for at in range(0, len(wanted), OBJECTS_PER_ENTRY):
+            body = Erase(
+                tags=dict(self.tags),
+                reason=reason,
+                objects=wanted[at : at + OBJECTS_PER_ENTRY],
+                journal_until_us=journal_until_us,
+            )
+            made = partial(self._guarded, body)
+            entry = open_site_log(self.store).append(self.writer, "erase", made, self._reader)
+            self.entries.append(entry.index)
+        self._destroy()
+
+    def _guarded(self, body: Erase, new: Sequence[Entry]) -> dict[str, Any]:
+        """The order, unless a hold was placed while this ran."""
+        self._follow(new)
+        if new:
+            self.require_free()
+        return to_json(body)
+
+    def _unordered(self, found: Found) -> ErasedKeys | None:
+        ordered = self._orders.key_ids.get(found.name, {})
+        ids = sorted(each.hex() for each in found.ids if each.hex() not in ordered)
+        return ErasedKeys(name=found.name, batch=found.batch, subject_key_ids=ids) if ids else None
+
+    def _destroy(self) -> None:
+        """Destroy, and go on until no key that was ordered to be destroyed is in these objects.
+
+        Another erasure may have read an object before this one wrote it, and
+        write it back afterwards with the keys that this one destroyed: it then
+        sees this one's order in the site log and does the same.
+        """
+        names = [found.name for found in self.found]
+        own = {found.name: found.ids for found in self.found}
+        for entry in self._reader:
+            self._follow((entry,))
+        for _ in range(ROUNDS):
+            ids = {name: own[name] | self._ordered(name) for name in names}
+            self.rewritten += destroy(self.keys, ids)
+            # Only an order that stood before the last write can have been undone by it.
+            for entry in self._reader:
+                self._follow((entry,))
+            ids = {name: own[name] | self._ordered(name) for name in names}
+            if not still_there(self.keys, ids):
+                return
+        raise StoreError("key objects: other erasures write them at the same time: run again")
+
+    def _ordered(self, name: str) -> frozenset[bytes]:
+        return frozenset(bytes.fromhex(each) for each in self._orders.key_ids.get(name, {}))
+
+    def _on_company(self, found: Found) -> Standing | None:
+        """A hold on somebody else whose data the same keys open."""
+        for each in self._holds.standing():
+            if each.hold.scope == "subject" and (each.hold.tags or {}).get(found.master) in found.tags:
+                return each
+        return None
+
+    def _on_models_and_records(self) -> Standing | None:
+        for each in self._holds.standing():
+            if each.hold.scope == "subject":
+                continue
+            for found in self.found:
+                if any(self._covers(each, found, named) for named in self._batches(found)):
+                    return each
+        return None
+
+    def _covers(self, standing: Standing, found: Found, named: BatchName) -> bool:
+        hold = standing.hold
+        if hold.scope == "model":
+            return named.model == path_safe(hold.model or "")
+        record = hold.record or ""
+        if not may_hold_record(named, record):
+            return False
+        log = str(metadata(self.store, named.name).get("log"))
+        return holds_record(Held(named, "", log), record) and self._is_theirs(record, found, named)
+
+    def _is_theirs(self, record: str, found: Found, named: BatchName) -> bool:
+        """Whether the record's body is under one of the keys."""
+        file = BatchFile(named.name, self.store.get(named.name))
+        # Delivery records and events follow an exchange, whose id theirs begin with.
+        exchange = (
+            record.rpartition("-")[0] if record.endswith("-delivery") else record.partition("-event-")[0]
+        )
+        for _, columns in file.slices(("record_id", "subject_key_id")):
+            for name, key_id in zip(columns["record_id"], columns["subject_key_id"], strict=True):
+                if name in (record, exchange) and key_id in found.ids:
+                    return True
+        return False
+
+    def _batches(self, found: Found) -> list[BatchName]:
+        """The batch of a key object, under every model and digest that it may be filed under."""
+        origin = found.name.rsplit("/", 1)[-1].rpartition("-L")[0]
+        return [each for each in self._logs.get(origin, []) if _key_object_name(each) == found.name]
+
+
+def _key_object_name(named: BatchName) -> str:
+    return f"subjects/{named.origin}-L{named.first_leaf:012d}-{named.last_leaf:012d}.json"

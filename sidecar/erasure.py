@@ -1,0 +1,315 @@
+"""`sidecar erase` destroys what opens a subject's data; `sidecar hold` forbids it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.archive.when import readable
+from sidecar.erase_run import EraseRun
+from sidecar.errors import LedgerError, PrivacyError, UsageError
+from sidecar.held import names_record
+from sidecar.keyring import JSON, KEY, STORE, TRUST
+from sidecar.objects import for_command
+from sidecar.privacy.master import LocalMasterKey, read_master_key
+from sidecar.settings_table import default
+from sidecar.settings_values import parse_duration
+from sidecar.site.bodies import Hold, Release, to_json
+from sidecar.site.erasures import Erasures
+from sidecar.site.holds import Holds, Standing
+from sidecar.site_log import author, open_site_log, public_keys
+from sidecar.subject_keys import tags_of
+
+MASTER = click.option(
+    "--master-key",
+    "master_files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The master key by which subjects are found; several after a change of keys.",
+)
+
+
+class _Length(click.ParamType):  # type: ignore[type-arg]
+    name = "DURATION"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return parse_duration(str(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
+
+
+@click.command()
+@STORE
+@KEY
+@click.option("--subject", required=True, metavar="TEXT", help="Whom; `-` reads it from standard input.")
+@MASTER
+@click.option("--reason", metavar="TEXT", help="Stands in the site log for ever: name nobody in it.")
+@click.option("--keys-store", metavar="URL", help="Where the key objects are, if not in the store.")
+@click.option(
+    "--volume-age",
+    type=_Length(),
+    metavar="DURATION",
+    help="The sidecars' setting, if they have another than the default.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would be destroyed.")
+@TRUST
+@JSON
+def erase(
+    store: str,
+    key_file: Path,
+    subject: str,
+    master_files: tuple[Path, ...],
+    reason: str | None,
+    keys_store: str | None,
+    volume_age: float | None,
+    dry_run: bool,
+    trust: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Destroy the keys that open a subject's data, on the record.
+
+    A signed order goes into the site log first, then the keys are taken out of
+    every key object that has them; given again, the command finishes what was
+    interrupted, and finds what was still on its way the first time. A legal hold
+    forbids it. The subject's own name is written nowhere.
+    """
+    masters = _masters(master_files)
+    writer = author(key_file)
+    opened = for_command(store)
+    run = EraseRun(
+        opened,
+        for_command(keys_store) if keys_store else opened,
+        writer,
+        {writer.key, *(str(key) for key in public_keys(trust))},
+        tags_of(_subject(subject), masters),
+    )
+    run.require_free()
+    now_us = time.time_ns() // 1000
+    until_us = now_us + _journal_us(volume_age)
+    if not dry_run:
+        run.carry_out(reason, until_us)
+    if as_json:
+        click.echo(json.dumps(_to_json(run, dry_run, until_us, now_us)))
+    else:
+        _show(run, dry_run, until_us, now_us)
+    _complain(run)
+
+
+def _masters(files: tuple[Path, ...]) -> list[LocalMasterKey]:
+    if not files:
+        raise UsageError("give the master key's file: --master-key FILE")
+    try:
+        return [read_master_key(file) for file in files]
+    except PrivacyError as error:
+        raise UsageError(str(error)) from error
+
+
+def _subject(given: str) -> str:
+    subject = sys.stdin.readline().rstrip("\r\n") if given == "-" else given
+    if not subject:
+        raise UsageError("--subject: is empty: give the subject as the sidecars see it")
+    try:
+        subject.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("--subject: is no valid text: give it in the terminal's encoding") from error
+    return subject
+
+
+def _journal_us(volume_age_s: float | None) -> int:
+    """How long a record may be on its way: its volume is closed, its batch shipped, the volume unlinked."""
+    age_s = default("volume_age") if volume_age_s is None else volume_age_s
+    return int((age_s + default("batch_age") + 2 * default("ship_timeout")) * 1_000_000)
+
+
+def _settled_us(run: EraseRun, now_us: int) -> int | None:
+    """Everything that was recorded before this time has been found and destroyed, if shipping kept up."""
+    settled = [each.t_us for each in run.orders() if each.erase.journal_until_us <= now_us]
+    return max(settled, default=None)
+
+
+def _to_json(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "objects": [
+            {"name": each.name, "batch": each.batch, "subject_key_ids": sorted(key.hex() for key in each.ids)}
+            for each in run.found
+        ],
+        "entries": run.entries,
+        "rewritten": run.rewritten,
+        "journal_until_us": until_us,
+        "settled_before_us": _settled_us(run, now_us),
+        "earlier_orders": [each.index for each in run.orders() if each.index not in run.entries],
+        "batches_without_keys": run.without_keys,
+        "other_master_keys": run.search.other_masters,
+        "unreadable": run.search.unreadable,
+    }
+
+
+def _show(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> None:
+    keys = sum(len(each.ids) for each in run.found)
+    if dry_run:
+        for each in run.found:
+            click.echo(each.name)
+        click.echo(f"would destroy {keys} keys in {len(run.found)} key objects; nothing was changed")
+        return
+    if run.found:
+        said = ", ".join(str(index) for index in run.entries) or "an earlier one, now finished"
+        click.echo(f"destroyed {keys} keys in {len(run.found)} key objects; ordered by site log entry {said}")
+    else:
+        click.echo("no key of this subject is in the store")
+    settled_us = _settled_us(run, now_us)
+    if settled_us is not None:
+        click.echo(f"everything of it that was recorded before {readable(settled_us)} is erased")
+    if run.found or settled_us is None:
+        click.echo(
+            f"journals may hold older data of it until {readable(until_us)}, longer where the store "
+            "is out of reach: give the command again after that"
+        )
+    if run.without_keys:
+        click.echo(
+            f"{run.without_keys} batches have no key object: nothing in them was looked for or erased "
+            "(recorded without encryption)"
+        )
+
+
+def _complain(run: EraseRun) -> None:
+    problems = [
+        f"{count} key objects are under master key {name}" for name, count in run.search.other_masters.items()
+    ]
+    if problems:
+        problems[-1] += ": give its file too"
+    problems += run.search.unreadable[:3]
+    if len(run.search.unreadable) > 3:
+        problems.append(f"{len(run.search.unreadable) - 3} more could not be read")
+    if problems:
+        raise PrivacyError("the subject may be in what was not searched: " + "; ".join(problems))
+
+
+@click.command()
+@STORE
+@click.option("--key", "key_file", type=click.Path(path_type=Path), metavar="FILE", help="Your private key.")
+@click.option("--subject", metavar="TEXT", help="On a person; `-` reads it from standard input.")
+@MASTER
+@click.option("--model", metavar="NAME", help="On everything of a model.")
+@click.option("--record", metavar="ID", help="On one record, and so on its batch.")
+@click.option("--reason", metavar="TEXT", help="Why; shown to whoever is stopped by it.")
+@click.option("--release", is_flag=True, help="End the holds on this subject, model or record.")
+@click.option("--list", "listing", is_flag=True, help="Show the holds that stand.")
+@TRUST
+@JSON
+def hold(
+    store: str,
+    key_file: Path | None,
+    subject: str | None,
+    master_files: tuple[Path, ...],
+    model: str | None,
+    record: str | None,
+    reason: str | None,
+    release: bool,
+    listing: bool,
+    trust: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Forbid erasing and removing what a court or regulator may ask for, until a release.
+
+    A release counts where it is by the key that placed the hold, or by one that
+    the command which was stopped is told to trust.
+    """
+    given = [each for each in (subject, model, record) if each is not None]
+    if listing:
+        if given or release:
+            raise UsageError("hold --list: shows every hold: give nothing else")
+        _list(store, trust, as_json)
+        return
+    if len(given) != 1:
+        raise UsageError("hold: give one of --subject, --model and --record, or --list")
+    if key_file is None or not reason:
+        raise UsageError("hold: give --key FILE and --reason TEXT")
+    wanted = _hold(subject, master_files, model, record, reason)
+    (_release if release else _place)(store, key_file, wanted, trust, as_json)
+
+
+def _hold(
+    subject: str | None, master_files: tuple[Path, ...], model: str | None, record: str | None, reason: str
+) -> Hold:
+    if subject is not None:
+        return Hold(scope="subject", tags=tags_of(_subject(subject), _masters(master_files)), reason=reason)
+    if master_files:
+        raise UsageError("hold: --master-key is for --subject")
+    if model is not None:
+        return Hold(scope="model", model=model, reason=reason)
+    if not names_record(str(record)):
+        raise UsageError(f"--record {record!r}: is no record's id: copy it from `sidecar find`")
+    return Hold(scope="record", record=record, reason=reason)
+
+
+def _place(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
+    writer = author(key_file)
+    log = open_site_log(for_command(store))
+    reader = log.reader()
+    orders = Erasures({writer.key, *(str(key) for key in public_keys(trust))})
+    for entry in reader:
+        orders.follow((entry,))
+    entry = log.append(writer, "hold", to_json(wanted), reader)
+    tags = (wanted.tags or {}).items()
+    erased = [each.index for each in orders.orders if each.erase.tags.items() & tags]
+    if as_json:
+        click.echo(json.dumps({"hold": entry.index, "object": entry.name, "already_erased_by": erased}))
+        return
+    click.echo(f"hold {entry.index} placed")
+    if erased:
+        click.echo(f"note: data of this subject was erased before, by entry {erased[-1]}")
+
+
+def _release(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
+    writer = author(key_file)
+    log = open_site_log(for_command(store))
+    reader = log.reader()
+    authors = {writer.key, *(str(key) for key in public_keys(trust))}
+    holds = Holds(authors)
+    for entry in reader:
+        holds.follow((entry,))
+    matching = [each for each in holds.standing() if _same(each.hold, wanted)]
+    if not matching:
+        raise LedgerError("no such hold stands: `sidecar hold --list` shows those that do")
+    body = Release(holds=[each.index for each in matching], reason=wanted.reason)
+    entry = log.append(writer, "release", to_json(body), reader)
+    others = sorted({each.key for each in matching if each.key != writer.key})
+    if as_json:
+        click.echo(json.dumps({"release": entry.index, "holds": body.holds, "placed_by_others": others}))
+        return
+    click.echo(f"released {', '.join(str(index) for index in body.holds)} in entry {entry.index}")
+    for key in others:
+        click.echo(f"placed by {key}: this release counts only where your key is trusted (--trust)")
+
+
+def _same(one: Hold, other: Hold) -> bool:
+    if one.scope != other.scope:
+        return False
+    if one.scope == "subject":
+        return bool((one.tags or {}).items() & (other.tags or {}).items())
+    return (one.model, one.record) == (other.model, other.record)
+
+
+def _list(store: str, trust: tuple[str, ...], as_json: bool) -> None:
+    holds = Holds([str(key) for key in public_keys(trust)])
+    for entry in open_site_log(for_command(store)).reader():
+        holds.follow((entry,))
+    for each in holds.standing():
+        click.echo(json.dumps(_described(each)) if as_json else f"{readable(each.t_us)}  {each}")
+
+
+def _described(standing: Standing) -> dict[str, Any]:
+    return {
+        "hold": standing.index,
+        "t_us": standing.t_us,
+        "key": standing.key,
+        **to_json(standing.hold),
+    }
