@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,8 +16,8 @@ from tests.support.evidence import read_evidence
 from tests.support.fault_proxy import Fault, FaultProxy, Status
 from tests.support.load import Load
 from tests.support.receiver import Receiver
-from tests.support.running import ModelServer, Sidecar, running_sidecar, until
-from tests.support.seaweed import BUCKET, WRITER, Seaweed
+from tests.support.running import ROOT, SIDECAR, ModelServer, Sidecar, running_sidecar, until
+from tests.support.seaweed import ADMINISTRATOR, BUCKET, WRITER, Seaweed
 
 pytestmark = pytest.mark.faults
 
@@ -44,6 +46,25 @@ def bucket_sidecar(tmp_path: Path, upstream: ModelServer, endpoint: str, folder:
         store_endpoint=endpoint,
         store_timeout="2s",
     )
+
+
+def verified(server: Seaweed, folder: str) -> None:
+    """`sidecar verify` over the bucket itself, as an auditor would run it."""
+    environment = {
+        **os.environ,
+        **ADMINISTRATOR.environment(),
+        "PYTHONPATH": str(ROOT),
+        "SIDECAR_STORE_ENDPOINT": server.endpoint,
+    }
+    done = subprocess.run(
+        [*SIDECAR, "verify", "--store", f"s3://{BUCKET}/{folder}"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "intact" in done.stdout
 
 
 def settled(running: Sidecar) -> bool:
@@ -76,6 +97,7 @@ def test_over_a_network_that_fails_every_third_request_everything_is_stored_once
         finally:
             running.end()
     assert (load.failed, load.refused, load.statuses()) == ([], [], {200})
+    verified(seaweed, folder)
     found = read_evidence(fetched(seaweed, folder, tmp_path / "fetched"))
     found.check_single()
     found.check_sequences()
@@ -113,6 +135,7 @@ def test_a_server_that_is_killed_and_comes_back_gets_everything(
         finally:
             running.end()
         assert (load.failed, load.refused, load.statuses()) == ([], [], {200})
+        verified(server, folder)
         found = read_evidence(fetched(server, folder, tmp_path / "fetched"))
         found.check_single()
         found.check_sequences()
