@@ -143,7 +143,11 @@ def _log(log: LogReport) -> str:
         escape(witnessed),
     ]
     labelled = zip(_COLUMNS, cells, strict=True)
-    return "<tr>" + "".join(f'<td data-label="{name}">{value}</td>' for name, value in labelled) + "</tr>"
+    return (
+        "<tr>"
+        + "".join(f'<td data-label="{name}"><div>{value}</div></td>' for name, value in labelled)
+        + "</tr>"
+    )
 
 
 def _breakable(origin: str) -> str:

@@ -214,6 +214,8 @@ class Survey:
             log = logs[origin]
             if walk.closed or any(each.kind is Kind.TRUNCATED for each in log.findings):
                 continue
+            if any(each.kind is Kind.RETAINED and each.last_leaf == walk.end - 1 for each in log.findings):
+                continue
             if not walk.links or any(each.kind is Kind.FUTURE for each in log.findings):
                 continue
             text = "it does not end in a close: still running, killed, or its end was removed unseen"

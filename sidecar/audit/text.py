@@ -51,10 +51,11 @@ def verdict(report: StoreReport) -> str:
             return "intact, as far as the store itself can tell: no trusted key was given (--trust)"
         return "intact: every record is as it was sealed under a trusted key"
     broken = len(report.failed)
-    parts = [f"{broken} of {len(report.logs)} logs"] if broken else []
+    plural = "log" if len(report.logs) == 1 else "logs"
+    parts = [f"{broken} of {len(report.logs):,} {plural}"] if broken else []
     beyond = sum(each.failure for each in report.findings)
-    parts += [f"{beyond} matters beyond single logs"] if beyond else []
-    return f"NOT INTACT: {' and '.join(parts)}, see above"
+    parts += [f"{beyond} things that concern no single log"] if beyond else []
+    return f"NOT INTACT: {' and '.join(parts)}"
 
 
 def _log(log: LogReport) -> Iterator[Line]:

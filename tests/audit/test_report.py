@@ -1,0 +1,368 @@
+"""What verify prints, writes and files: text, JSON, HTML, the state file; and what part of a store it looks at."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from sidecar.audit import text
+from sidecar.audit.findings import MEANING, WARNINGS, Kind
+from sidecar.audit.html import page
+from sidecar.audit.resume import Progress
+from sidecar.audit.survey import Selection
+from sidecar.audit.trust import Trust
+from sidecar.audit.verify import Job, verify
+from sidecar.errors import StoreError
+from sidecar.objects import AUDITOR, open_store
+from tests.support import audited
+from tests.support.audited import ENROLMENT_KEY, NOW_US, Store, append, failures, log_of, the_failure
+from tests.support.running import ROOT, SIDECAR
+from tests.support.sealed_store import DAY_US, START_US, LogMaker, Tampered, tamper
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return audited.make(tmp_path / "store")
+
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
+    return subprocess.run(
+        [*SIDECAR, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        cwd=ROOT,
+        check=False,
+    )
+
+
+def spoil(store: Store) -> str:
+    return tamper(store.root, store.log.names[1], lambda opened: opened.row(22).update(status=200))
+
+
+def test_every_kind_has_a_meaning() -> None:
+    assert set(MEANING) == set(Kind)
+    assert set(Kind) > WARNINGS
+
+
+def test_one_line_for_each_log_and_a_verdict(store: Store) -> None:
+    done = command("verify", "--store", str(store.root), "--trust", str(ENROLMENT_KEY.verifier))
+    lines = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert done.stderr == ""
+    ours = next(line for line in lines if store.log.origin in line)
+    assert re.match(r"intact +\S+  66 records to 2026-11-24T00:00:14.750Z · gap$", ours)
+    assert lines[-1] == "intact: every record is as it was sealed under a trusted key"
+
+
+def test_exit_code_1_and_the_deed_below_its_log(store: Store) -> None:
+    name = spoil(store)
+    done = command("verify", "--store", str(store.root), "--trust", str(ENROLMENT_KEY.verifier))
+    lines = done.stdout.splitlines()
+    at = next(number for number, line in enumerate(lines) if store.log.origin in line)
+    assert done.returncode == 1
+    assert lines[at].startswith("altered ")
+    assert lines[at + 1].endswith(".default.22: status is 200 and was sealed as 500")
+    assert lines[at + 2].strip() == f"object {name}"
+    assert lines[-1] == "NOT INTACT: 1 of 2 logs"
+
+
+def test_without_a_trusted_key_the_verdict_says_so(store: Store) -> None:
+    done = command("verify", "--store", str(store.root))
+    assert done.returncode == 0
+    assert "no trusted key was given (--trust)" in done.stdout.splitlines()[-1]
+
+
+def test_keys_from_files_private_ones_and_text_are_the_same(store: Store, tmp_path: Path) -> None:
+    private, public = tmp_path / "key", tmp_path / "key.pub"
+    private.write_text(ENROLMENT_KEY.private_text() + "\n")
+    public.write_text(str(ENROLMENT_KEY.verifier) + "\n")
+    for key in (str(private), str(public), str(ENROLMENT_KEY.verifier)):
+        done = command("verify", "--store", str(store.root), "--trust", key, "--json")
+        assert {log["enrolled_by"] for log in json.loads(done.stdout)["logs"]} == {"enrolment"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["verify"], "give --store URL or --receipt FILE"),
+        (["verify", "--store", "{store}", "--trust", "nonsense"], "key 'nonsense'"),
+        (["verify", "--store", "{store}", "--since", "yesterday-ish"], "is no time"),
+        (["verify", "--store", "{store}/no-such-place"], "no such directory"),
+        (["verify", "--receipt", "{store}/no-such-file"], "cannot be read"),
+        (["verify", "--store", "{store}", "--html", "{store}/no/such/folder.html"], "No such file"),
+        (["prove", "no-such-record", "--store", "{store}"], "not in the store"),
+        (["prove", "a.b.17", "--store", "{store}"], "not in the store"),
+    ],
+)
+def test_a_mistake_is_one_line(store: Store, arguments: list[str], said: str) -> None:
+    done = command(*(each.replace("{store}", str(store.root)) for each in arguments))
+    assert done.returncode in (1, 2)
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_json_has_what_the_text_has(store: Store) -> None:
+    spoil(store)
+    found = json.loads(command("verify", "--store", str(store.root), "--json").stdout)
+    log = next(each for each in found["logs"] if each["origin"] == store.log.origin)
+    deed = next(each for each in log["findings"] if each["failure"])
+    assert (found["intact"], log["status"], log["intact_leaves"]) == (False, "altered", 23)
+    assert (deed["kind"], deed["field"]) == ("altered", "status")
+    assert deed["records"] == [f"{store.log.log}.22"]
+
+
+class _Parsed(HTMLParser):
+    """Tags of a page, which must all be closed in their order."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: set[str] = set()
+        self.addresses: list[str] = []
+        self.words = ""
+        self.feed(content)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.addresses += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in ("meta", "wbr", "br"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words += data
+
+
+def test_the_page_is_one_file_without_scripts(store: Store, tmp_path: Path) -> None:
+    spoil(store)
+    path = tmp_path / "report.html"
+    command("verify", "--store", str(store.root), "--html", str(path))
+    found = _Parsed(path.read_text())
+    assert "script" not in found.tags
+    assert "link" not in found.tags
+    assert found.addresses == []
+    assert "url(" not in path.read_text()
+    assert "Status is 200" not in found.words
+    assert "status is 200 and was sealed as 500" in found.words
+    assert store.log.origin in found.words
+
+
+def test_names_from_the_store_are_escaped_in_the_page(store: Store) -> None:
+    name = tamper(store.root, store.log.names[1], lambda opened: opened.metadata.update(model="<b>&x"))
+    assert "%3Cb%3E" in name
+    found = store.report()
+    content = page(found)
+    assert "<b>&x" not in content
+    assert not found.intact
+    _Parsed(content)
+
+
+def test_a_terminal_is_never_given_control_characters(store: Store) -> None:
+    def change(opened: Tampered) -> None:
+        opened.row(22)["path"] = "/predict\x1b[2J\n"
+
+    tamper(store.root, store.log.names[1], change)
+    done = command("verify", "--store", str(store.root))
+    assert "\x1b" not in done.stdout
+    assert done.returncode == 1
+
+
+def test_a_state_file_saves_the_reading_of_what_was_done(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = Job(str(store.root), AUDITOR, Trust((ENROLMENT_KEY.verifier,)), Selection(), 1, NOW_US)
+    path = tmp_path / "state"
+    opened = open_store(str(store.root))
+    read: list[str] = []
+    get = type(opened).get
+    monkeypatch.setattr(type(opened), "get", lambda self, name: (read.append(name), get(self, name))[1])
+
+    def run() -> str:
+        state = Progress(path)
+        try:
+            return page(verify(opened, job, state, lambda done, total: None))
+        finally:
+            state.close()
+
+    first = run()
+    batches = {*store.log.names, *store.other.names}
+    assert batches <= set(read)
+    # The last line as an interruption may leave it.
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(lines[:-1]) + lines[-1][:100])
+    read.clear()
+    assert re.sub(r"[0-9.]+ s<", "", run()) == re.sub(r"[0-9.]+ s<", "", first)
+    assert len(batches & set(read)) == 1
+
+
+def test_a_state_file_does_not_hide_what_changed_since(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    assert command("verify", "--store", str(store.root), "--resume", str(path)).returncode == 0
+    spoil(store)
+    assert command("verify", "--store", str(store.root), "--resume", str(path)).returncode == 1
+
+
+def test_a_state_file_that_cannot_be_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="give a path that can be written"):
+        Progress(tmp_path / "no" / "such")
+
+
+def test_several_processes_find_what_one_finds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sidecar.audit import workers
+
+    spoil(store)
+    alone = json.loads(command("verify", "--store", str(store.root), "--jobs", "1", "--json").stdout)
+    monkeypatch.setattr(workers, "WORTH_A_PROCESS_BYTES", 0)
+    job = Job(str(store.root), AUDITOR, Trust(), Selection(), 2, NOW_US)
+    together = verify(open_store(str(store.root)), job, None, lambda done, total: None).to_json()
+    assert together["logs"] == alone["logs"]
+
+
+def test_only_logs_of_a_model_or_a_time(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    for number, model in enumerate(("mortgage", "rates/v2")):
+        log = LogMaker(
+            root,
+            audited.BOOT_KEY,
+            boot=f"2026112{number}T000000-00112233aa",
+            model=model,
+            t_us=START_US + number * DAY_US,
+        )
+        log.exchanges(5)
+        log.close()
+    one = audited.report(root, trust=[], selection=Selection(model="rates%2Fv2"))
+    assert [log.models for log in one.logs] == [("rates/v2",)]
+    later = audited.report(root, trust=[], selection=Selection(since="2026-11-25"))
+    assert [log.models for log in later.logs] == [("rates/v2",)]
+    assert audited.report(root, trust=[], selection=Selection(until="2026-11-23")).logs == []
+    assert "only the stored leaf hashes" in later.scope
+
+
+def test_other_batches_of_a_chosen_log_are_joined_by_their_stored_hashes(tmp_path: Path) -> None:
+    log = LogMaker(tmp_path, audited.BOOT_KEY)
+    log.exchanges(5)
+    name = log.cut()
+    log.t_us += DAY_US
+    log.add("batch", details={"name": name, "sha256": log.last_sha256})
+    log.exchanges(5)
+    log.close()
+    chosen = Selection(since="2026-11-25")
+    assert audited.report(tmp_path, trust=[], selection=chosen).intact
+    tamper(tmp_path, log.names[0], lambda opened: opened.row(2).update(status=200, client="x"))
+    kinds = {each.kind for each in failures(audited.report(tmp_path, trust=[], selection=chosen))}
+    assert kinds == {Kind.ALTERED}, "the next batch's hash of the file still tells"
+
+
+def test_an_empty_store_has_nothing_to_verify(tmp_path: Path) -> None:
+    found = audited.report(tmp_path)
+    assert found.intact
+    assert text.verdict(found) == "nothing sealed was found to verify"
+    _Parsed(page(found))
+
+
+def retained_rows(store: Store, number: int) -> int:
+    """Rows of a batch of the first log, as its name has them."""
+    first, last = re.findall(r"-L([0-9]+)-([0-9]+)-", store.log.names[number])[0]
+    return int(last) - int(first) + 1
+
+
+def retention(log: LogMaker, first: int, last: int) -> dict[str, object]:
+    """What `retain` says of removed batches of a log."""
+    from sidecar.audit.ranges import Range, subtrees
+    from sidecar.ledger import base64text
+
+    opened = [Tampered(log.store, name) for name in log.names[first : last + 1]]
+    leaves = [row["leaf_hash"] for each in opened for row in each.rows]
+    start = opened[0].metadata["first_leaf"]
+    before = [row["leaf_hash"] for name in log.names[:first] for row in Tampered(log.store, name).rows]
+    tree = Range()
+    tree.push(subtrees(0, [*before, *leaves]))
+    gone = {
+        "origin": log.origin,
+        "first_leaf": start,
+        "last_leaf": start + len(leaves) - 1,
+        "rows": len(leaves),
+        "exchanges": len(leaves),
+        "first_seq": 1,
+        "last_seq": 2,
+        "t_min_us": START_US,
+        "t_max_us": START_US,
+        "size": tree.size,
+        "root": base64text.encode(tree.root()),
+        "checkpoint": opened[-1].metadata["checkpoint"],
+        "public_key": opened[-1].metadata["public_key"],
+        "enrolment": None,
+        "subtrees": [[level, base64text.encode(node)] for level, node in subtrees(start, leaves)],
+        "frontier": [base64text.encode(node) for _, node in tree.nodes],
+        "objects": [],
+    }
+    return {
+        "model": log.model,
+        "older_than_us": 1,
+        "cutoff_us": START_US,
+        "shorter_than_six_months": False,
+        "ranges": [gone],
+    }
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 0), (1, 1), (0, 1), (2, 2), (0, 2)])
+def test_batches_removed_when_their_retention_ended(store: Store, first: int, last: int) -> None:
+    append(store.root, "retention", retention(store.log, first, last))
+    for name in store.log.names[first : last + 1]:
+        store.path(name).unlink()
+    found = store.report()
+    assert found.intact, failures(found)
+    if (first, last) == (0, 2):
+        assert [log.origin for log in found.logs] == [store.other.origin]
+        return
+    log = log_of(found, store.log)
+    assert "retention" in log.notes
+    assert "unclosed" not in log.notes
+    assert log.unproven == 0
+    size = store.log.frontier.size
+    assert log.intact_leaves == (size if last < 2 else size - retained_rows(store, 2))
+
+
+def test_a_removal_ordered_by_a_stranger_is_none(store: Store) -> None:
+    append(store.root, "retention", retention(store.log, 1, 1), key=audited.STRANGER)
+    store.path(store.log.names[1]).unlink()
+    assert the_failure(store.report()).kind is Kind.REMOVED
+
+
+def test_a_removal_with_another_tree_does_not_hold(store: Store) -> None:
+    body = retention(store.log, 1, 1)
+    (gone,) = body["ranges"]  # type: ignore[misc]
+    gone["subtrees"][0][1] = gone["subtrees"][-1][1]  # type: ignore[index]
+    append(store.root, "retention", body)
+    store.path(store.log.names[1]).unlink()
+    found = the_failure(store.report())
+    assert found.kind is Kind.REMOVED
+    assert "does not hold" in found.text
+
+
+def test_rich_is_loaded_for_a_terminal_only(store: Store) -> None:
+    code = (
+        "import sys; from sidecar.cli import main\n"
+        "try: main(['verify', '--store', sys.argv[1]])\n"
+        "except SystemExit: pass\n"
+        "print('rich' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(store.root)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.stdout.splitlines()[-1] == "False"
+    shutil.rmtree(store.root)
