@@ -85,7 +85,7 @@ class BodyRules:
         return Found(b"", set(self._names), "it is no HTTP message")
 
     def _look(self, message: Message) -> Found:
-        if message.sha256 is not None:
+        if message.sha256 is not None or len(message.body) < message.length:
             raise Unreadable("it was cut when it was recorded")
         if not message.complete:
             raise Unreadable("it did not arrive whole")

@@ -8,7 +8,7 @@ such heads, so credentials in them must be found.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from sidecar.privacy.patterns import Patterns
@@ -19,6 +19,8 @@ from sidecar.privacy.target import TargetRules
 _LINE_END = re.compile(rb"(\r\n|\r|\n)")
 _REQUEST_LINE = re.compile(r"(\S+ )(.*?)( HTTP/[0-9.]*)?", re.DOTALL)
 _FIELD = re.compile(rb"[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*")
+_NAMES = re.compile(rb"(?:\A|[\r\n])[ \t]*([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:")
+NAMES_KEPT: Final = 1024
 _URL_HEADERS: Final = frozenset(
     (
         "referer",
@@ -38,21 +40,21 @@ class HeadRules:
     """The rules for the heads of one side."""
 
     def __init__(
-        self, headers: Mapping[str, Rule], target: TargetRules, patterns: Patterns, replacer: Replacer
+        self, headers: Sequence[Rule], target: TargetRules, patterns: Patterns, replacer: Replacer
     ) -> None:
-        self._headers = headers
+        """`headers`: the rules by name, of which the first that fits a name counts."""
+        self._headers = [(_glob(rule.where.selector), rule) for rule in headers]
+        self._by_name: dict[bytes, Rule | None] = {}
         self._target = target
         self._patterns = patterns
         self._replacer = replacer
-        names = b"|".join(re.escape(name.encode()) for name in headers) or b"(?!)"
-        self._anywhere = re.compile(rb"(?:\A|[\r\n])[ \t]*(?:%s)[ \t]*:" % names, re.IGNORECASE)
 
     def rewrite(self, head: bytes, hits: set[str]) -> bytes:
         """The head under the rules, the same object if none applies; adds the rules that did to `hits`."""
-        if not self._target and not self._anywhere.search(head):
+        if not self._target and not any(map(self._rule, _NAMES.findall(head))):
             return head
         pieces = _LINE_END.split(head)
-        lines = _unfolded(pieces, self._headers)
+        lines = _unfolded(pieces, self._rule)
         changed = False
         for first, last in lines:
             line = b"".join(pieces[first : last + 1])
@@ -62,10 +64,20 @@ class HeadRules:
                 pieces[first : last + 1] = [new] + [b""] * (last - first)
         return b"".join(pieces) if changed else head
 
+    def _rule(self, name: bytes) -> Rule | None:
+        """The rule for a header of that name, in whatever case."""
+        if name not in self._by_name:
+            if len(self._by_name) >= NAMES_KEPT:
+                self._by_name.clear()
+            text = name.decode("ascii").lower()
+            fitting = (rule for glob, rule in self._headers if glob.fullmatch(text))
+            self._by_name[name] = next(fitting, None)
+        return self._by_name[name]
+
     def _line(self, line: bytes, first: bool, hits: set[str]) -> bytes:
         """One line with its folds; the same object if nothing changes."""
         field = _FIELD.match(line)
-        rule = self._headers.get(field[1].decode("ascii").lower()) if field else None
+        rule = self._rule(field[1]) if field else None
         if field and rule is not None:
             value = line[field.end() :].strip()
             if not value:
@@ -111,19 +123,11 @@ class HeadRules:
 def without_header(head: bytes, name: bytes) -> bytes:
     """`head` without the lines of that header (lower-case name), folds included."""
     pieces = _LINE_END.split(head)
-    for first, last in _unfolded(pieces, ()):
+    for first, last in _unfolded(pieces, lambda _: None):
         field = _FIELD.match(pieces[first])
         if field and field[1].lower() == name:
             pieces[first : last + 2] = [b""] * len(pieces[first : last + 2])
     return b"".join(pieces)
-
-
-def header_rules(rules: Sequence[Rule], defaults: Sequence[Rule]) -> dict[str, Rule]:
-    """Header name → the rule for it: of several the first, and the user's before a default."""
-    chosen: dict[str, Rule] = {}
-    for rule in (*rules, *defaults):
-        chosen.setdefault(rule.where.selector, rule)
-    return chosen
 
 
 def needs_key(rules: Sequence[Rule]) -> Rule | None:
@@ -131,17 +135,21 @@ def needs_key(rules: Sequence[Rule]) -> Rule | None:
     return next((rule for rule in rules if rule.action is Action.HASH), None)
 
 
-def _unfolded(pieces: Sequence[bytes], headers: Collection[str]) -> list[tuple[int, int]]:
+def _glob(selector: str) -> re.Pattern[str]:
+    return re.compile(".*".join(map(re.escape, selector.split("*"))))
+
+
+def _unfolded(pieces: Sequence[bytes], rule: Callable[[bytes], Rule | None]) -> list[tuple[int, int]]:
     """Index ranges in `pieces` (lines and line ends by turns) of the lines, each with its folds.
 
-    A fold that reads like one of `headers` is a line of its own: some servers take it for one.
+    A fold that reads like a header with a rule is a line of its own: some servers take it for one.
     """
     lines: list[tuple[int, int]] = []
     for index in range(0, len(pieces), 2):
         line = pieces[index]
         if lines and line[:1] in (b" ", b"\t"):
             field = _FIELD.match(line)
-            if field is None or field[1].decode("ascii").lower() not in headers:
+            if field is None or rule(field[1]) is None:
                 lines[-1] = (lines[-1][0], index)
                 continue
         lines.append((index, index))

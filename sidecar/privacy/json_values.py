@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
@@ -19,6 +19,7 @@ from sidecar.privacy.jsonpath import Location, Unresolved, value_at
 from sidecar.privacy.replacement import MASK, Replacer, value_bytes
 from sidecar.privacy.rules import Action, Rule
 
+MAX_DIGITS: Final = 1000
 _BOM = b"\xef\xbb\xbf"
 # Numbers that a round trip through 64-bit integers and doubles could change, and -0.
 _UNUSUAL_NUMBER = re.compile(rb"[0-9]{16}|[0-9][eE]|-0(?![.0-9])|NaN|Infinity")
@@ -79,7 +80,8 @@ def _parse(body: bytes) -> Any:
     except (orjson.JSONDecodeError, TypeError):
         return _parse_slowly(body)
     # A repeated name loses a colon on the way through a dict, unless an escape hid one (\u003a).
-    if b"\\u003" in body or body.count(b":") != written.count(b":"):
+    # An integer beyond 64 bits became a float, which orjson writes with an exponent.
+    if b"\\u003" in body or body.count(b":") != written.count(b":") or b"e+" in written:
         return _parse_slowly(body)
     return value
 
@@ -98,7 +100,7 @@ def _load(body: bytes, **hooks: Any) -> Any:
     try:
         value = json.loads(body.removeprefix(_BOM).decode("utf-8"), object_pairs_hook=_members, **hooks)
         # What cannot be written again (lone surrogates, extreme nesting) must not be found out later.
-        orjson.dumps(value)
+        json.dumps(value, ensure_ascii=False, default=str).encode()
     except Unreadable:
         raise
     except (ValueError, RecursionError, TypeError) as error:
@@ -114,9 +116,8 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(digits: str) -> int | float:
-    # 20 characters hold every 64-bit integer, its sign included.
-    value = int(digits) if len(digits) <= 20 else float(digits)
-    return value if isinstance(value, float) or -(1 << 63) <= value < 1 << 64 else float(value)
+    # Exact, so that large numbers have hashes of their own; Python refuses to read thousands of digits.
+    return int(digits) if len(digits) <= MAX_DIGITS else float(digits)
 
 
 def _verbatim(text: str) -> orjson.Fragment:

@@ -31,6 +31,7 @@ MAX_VALUE_CHARACTERS: Final = 256
 SUBJECT_SEPARATOR: Final = "\0"
 """Stands between the subjects of an exchange that is about several people."""
 
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,47}")
 _READABLE = (Target.BODY, Target.HEADER)
 
@@ -52,12 +53,19 @@ def parse_key(text: str) -> KeyRule:
             "is no key: write NAME=WHERE, for example applicant=request.body:$.applicant.id, "
             "with 1 to 48 letters, digits, _ and - as the name"
         )
-    return KeyRule(text, name.strip(), parse_where(place.strip(), _READABLE))
+    return KeyRule(text, name.strip(), _one_place(place))
 
 
 def parse_subject(text: str) -> Where:
     """Where the subject stands. Raises ValueError, phrased to follow the offending text."""
-    return parse_where(text.strip(), _READABLE)
+    return _one_place(text)
+
+
+def _one_place(text: str) -> Where:
+    where = parse_where(text.strip(), _READABLE)
+    if where.target is Target.HEADER and "*" in where.selector:
+        raise ValueError("names many headers with its *: write the name of one")
+    return where
 
 
 class KeyReader:
@@ -164,10 +172,12 @@ class _Bodies:
             return None
         try:
             body = self._open(message)
-            try:
-                return orjson.loads(body)
-            except orjson.JSONDecodeError:
-                # NaN and the like, which Python's clients write.
-                return json.loads(body)
+            if not _LONG_NUMBER.search(body):
+                try:
+                    return orjson.loads(body)
+                except orjson.JSONDecodeError:
+                    pass
+            # With NaN, which Python's clients write, and integers beyond 64 bits, which orjson rounds.
+            return json.loads(body)
         except (DecodeError, ValueError, RecursionError, MemoryError):
             return None

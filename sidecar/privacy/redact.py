@@ -15,7 +15,7 @@ import orjson
 
 from sidecar.errors import ConfigError
 from sidecar.privacy.bodies import BodyRules, Found, OpenBody
-from sidecar.privacy.heads import HeadRules, header_rules, needs_key, without_header
+from sidecar.privacy.heads import HeadRules, needs_key, without_header
 from sidecar.privacy.patterns import Patterns, matches
 from sidecar.privacy.replacement import Replacer
 from sidecar.privacy.rules import DEFAULT_RULES, Rule, Target
@@ -65,9 +65,11 @@ class _Side:
         self.name = name
         self.body = f"{name}_body"
         self.patterns = Patterns(by_target[Target.REGEX], replacer)
-        queries = {rule.where.selector.casefold(): rule for rule in reversed(by_target[Target.QUERY])}
+        # Of both sides: a response's Location repeats what a query said.
+        asked = [rule for rule in rules if rule.where.target is Target.QUERY]
+        queries = {rule.where.selector.casefold(): rule for rule in reversed(asked)}
         targets = TargetRules(queries, self.patterns, replacer)
-        headers = header_rules(by_target[Target.HEADER], defaults)
+        headers = [*by_target[Target.HEADER], *defaults]
         self._heads = HeadRules(headers, targets, self.patterns, replacer)
         self.bodies = BodyRules(by_target[Target.BODY], self.patterns, targets, replacer, opener)
         self.clean: set[bytes] = set()

@@ -22,6 +22,7 @@ def reader(*rules: str, subject: str | None = None, hash_key: bytes | None = Non
         ("id=request.body:$.applicant.id", b'{"applicant": {"id": "A-17"}}', {"id": "A-17"}),
         ("id=body:$.n", b'{"n": 42}', {"id": "42"}),
         ("id=body:$.n", b'{"n": 12345678901234567}', {"id": "12345678901234567"}),
+        ("id=body:$.n", b'{"n": 123456789012345678901234}', {"id": "123456789012345678901234"}),
         ("id=body:$.n", b'{"n": true}', {"id": "true"}),
         ("id=body:$.n", b'{"n": null}', None),
         ("id=body:$.n", b'{"n": ["a"]}', None),
@@ -95,8 +96,19 @@ def test_nothing_configured_reads_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "id", "=body:$.a", "i d=body:$.a", "id=$.a", "id=query:a", "id=regex:a", "id=body:a"]
+    "text",
+    [
+        "",
+        "id",
+        "=body:$.a",
+        "i d=body:$.a",
+        "id=$.a",
+        "id=query:a",
+        "id=regex:a",
+        "id=body:a",
+        "id=header:x-*",
+    ],
 )
 def test_a_wrong_key_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match=r"^(is|does|has) "):
+    with pytest.raises(ValueError, match=r"^(is|does|has|names) "):
         parse_key(text)

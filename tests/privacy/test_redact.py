@@ -56,12 +56,53 @@ def test_without_a_hit_the_very_same_objects_come_back() -> None:
 
 @pytest.mark.parametrize("name", DEFAULT_HEADERS)
 def test_credentials_are_dropped_by_default_and_kept_when_switched_off(name: str) -> None:
-    line = name.title().encode() + b": s3cret\r\n"
+    line = name.replace("*", "x-acme-").title().encode() + b": s3cret\r\n"
     asked = request(b'{"a":1}', JSON + line)
     result = redact([], asked)
     assert result.request.head == asked.head.replace(b"s3cret", b"")
     assert said(result.redacted) == {"rules": [f"header:{name}=drop"]}
     assert redact([], asked, defaults=False).request is asked
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "X-Api-Key",
+        "Api-Key",
+        "apikey",
+        "X-Auth-Token",
+        "X-Goog-Api-Key",
+        "X-Amz-Security-Token",
+        "Private-Token",
+    ]
+    + [
+        "Ocp-Apim-Subscription-Key",
+        "X-Forwarded-Access-Token",
+        "X-Amzn-Oidc-Data",
+        "CF-Access-Client-Secret",
+    ],
+)
+def test_well_known_credentials_are_among_the_defaults(name: str) -> None:
+    result = redact([], request(b"{}", name.encode() + b": s3cret\r\nX-Request-Id: 7\r\n"))
+    assert name.encode() + b": \r\nX-Request-Id: 7\r\n" in result.request.head
+
+
+def test_a_star_stands_for_any_letters_and_the_first_rule_counts() -> None:
+    asked = request(b"{}", b"X-User-Id: a\r\nX-User-Name: b\r\nUser: c\r\n")
+    head = redact(["header:x-user-id=hash", "header:x-user-*=mask"], asked).request.head
+    assert b"X-User-Id: " + digest(b"a").encode() + b"\r\nX-User-Name: ***\r\nUser: c\r\n" in head
+
+
+def test_a_redirect_repeats_no_query() -> None:
+    answered = Message(b"HTTP/1.1 303 See Other\r\nLocation: /r?email=s3cret&x=1\r\n\r\n", b"")
+    assert b"Location: /r?email=&x=1\r\n" in redact(["query:email=drop"], request(), answered).response.head
+
+
+def test_large_integers_have_hashes_of_their_own() -> None:
+    rule = "request.body:$.n=hash"
+    for digits in (b"123456789012345678901", b"123456789012345678902"):
+        body = redact([rule], request(b'{"n":' + digits + b"}")).request.body
+        assert body == b'{"n":"' + digest(digits).encode() + b'"}'
 
 
 def test_a_users_rule_wins_over_the_default() -> None:
@@ -203,6 +244,7 @@ def test_one_value_has_one_hash_wherever_it_stands() -> None:
         (b'{"name": "s3cret", "x": "\\ud800"}', {}, "it is not JSON"),
         (b"[" * 3000 + b"s3cret", {}, "it is not JSON"),
         (b'{"name": "s3cret"}', {"length": 99, "sha256": b"h" * 32}, "it was cut when it was recorded"),
+        (b'{"name": "s3cret"}', {"length": 99}, "it was cut when it was recorded"),
         (b'{"name": "s3cret"}', {"complete": False}, "it did not arrive whole"),
     ],
 )
