@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.audit.batch import check
+from sidecar.audit.parquet import BatchFile
 from sidecar.audit.ranges import frontier
 from sidecar.ledger import base64text
 from sidecar.ledger.checkpoint import Checkpoint
@@ -111,11 +111,11 @@ def test_only_batches_that_were_not_seen_are_read_again(
     made.next()
     checked: list[str] = []
 
-    def counting(named: Any, *more: Any, **options: Any) -> Any:
-        checked.append(named.name)
-        return check(named, *more, **options)
+    def counting(name: str, data: bytes) -> BatchFile:
+        checked.append(name)
+        return BatchFile(name, data)
 
-    monkeypatch.setattr("sidecar.consistency.check", counting)
+    monkeypatch.setattr("sidecar.consistency.BatchFile", counting)
     ran, found = witness(store, key)
     assert (ran.code, found["cosigned"]) == (0, 1)
     assert checked == [made.names[-1]]
