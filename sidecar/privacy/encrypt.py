@@ -17,9 +17,10 @@ from typing import Final
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sidecar.errors import PrivacyError
+from sidecar.privacy.key_file import KEY_BYTES
 from sidecar.privacy.key_object import ID_BYTES, KeyEntry, KeyObject
 from sidecar.privacy.keys import SUBJECT_SEPARATOR
-from sidecar.privacy.master import KEY_BYTES, NONCE_BYTES, MasterKey
+from sidecar.privacy.master import NONCE_BYTES, MasterKey
 
 COLUMNS: Final[dict[str, bytes]] = {
     "request_body": bytes(11) + b"\x01",

@@ -6,16 +6,14 @@ of the library's cost; every other one is the library's.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
-from jsonpath.selectors import IndexSelector, NameSelector
+if TYPE_CHECKING:
+    from jsonpath import JSONPath, JSONPathEnvironment
 
 Location = tuple[str | int, ...]
 """Member names and array indices from the root; `()` is the root itself."""
-
-_ENVIRONMENT: Final = JSONPathEnvironment(strict=True)
-_ABSENT: Final = object()
 
 
 class Unresolved(Exception):
@@ -27,9 +25,12 @@ class Path:
 
     def __init__(self, text: str) -> None:
         """Raises ValueError, phrased to follow the offending text, if `text` is no JSONPath."""
+        # Loaded for the first rule that needs it: 8 MB that a sidecar without such rules does without.
+        from jsonpath import JSONPath, JSONPathError
+
         self.text = text
         try:
-            query = _ENVIRONMENT.compile(text)
+            query = _environment().compile(text)
         except (JSONPathError, ValueError, RecursionError) as error:
             reason = str(error.message if isinstance(error, JSONPathError) else error).splitlines()
             raise ValueError(
@@ -39,6 +40,7 @@ class Path:
         if not isinstance(query, JSONPath):
             raise ValueError("joins several JSONPaths: write one rule for each")
         self._query = query
+        self._failures = (JSONPathError, RecursionError, ValueError, TypeError)
         self._steps = _steps(query)
 
     def locations(self, value: Any) -> list[Location]:
@@ -47,7 +49,7 @@ class Path:
             return self._walk(value, self._steps)
         try:
             return list(dict.fromkeys(match.parts for match in self._query.finditer(value)))
-        except (JSONPathError, RecursionError, ValueError, TypeError) as error:
+        except self._failures as error:
             # The cause's text can quote the value; only its kind is passed on.
             raise Unresolved(type(error).__name__) from None
 
@@ -73,8 +75,17 @@ def value_at(value: Any, location: Location) -> Any:
     return value
 
 
+@lru_cache(maxsize=1)
+def _environment() -> JSONPathEnvironment:
+    from jsonpath import JSONPathEnvironment
+
+    return JSONPathEnvironment(strict=True)
+
+
 def _steps(query: JSONPath) -> Location | None:
     """The steps of a singular query, None for any other."""
+    from jsonpath.selectors import IndexSelector, NameSelector
+
     if not query.singular_query():
         return None
     steps: list[str | int] = []

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.errors import Damaged, PrivacyError
-from sidecar.privacy.master import LocalMasterKey, MasterKey, parse_secret, read_master_key
+from sidecar.privacy.key_file import parse_secret
+from sidecar.privacy.master import LocalMasterKey, MasterKey, read_master_key
 
 KEY = bytes(range(200, 232))
 

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -107,3 +110,13 @@ def test_a_mapping_is_the_same_rule() -> None:
 def test_a_mapping_with_other_keys_is_refused(mapping: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="where and action"):
         parse_mapping(mapping)
+
+
+def test_rules_load_the_jsonpath_library_only_when_one_needs_it() -> None:
+    """Settings are read in processes whose memory counts."""
+    script = (
+        "import sys; from sidecar.privacy.redact import Redactor; from sidecar.privacy.rules import parse_rule; "
+        "parse_rule('header:a=drop'); assert 'jsonpath' not in sys.modules and 'cryptography' not in sys.modules; "
+        "parse_rule('body:$.a=drop'); assert 'jsonpath' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
