@@ -23,10 +23,11 @@ from typing import Protocol
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull, StoreError
+from sidecar.guarding import conceal
 from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.records import Epoch, Position
-from sidecar.sealing import Sealer, seal_in_order
+from sidecar.sealing import Sealer
 from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.sink import Sink
 from sidecar.shipping.state import AnalystState, MonitorKey, Pending
@@ -176,7 +177,8 @@ class Analyst:
         """What each monitor has to say; may be called from another thread."""
         with self.counting:
             monitors = list(self._intake.monitors.items())
-            return [(key, monitor.summary()) for key, monitor in monitors]
+            hidden = list(self._intake.known.totals)
+            return [(key, conceal(monitor.summary(), hidden)) for key, monitor in monitors]
 
     def _now(self) -> int:
         return self._clock.monotonic_ns()
@@ -259,7 +261,8 @@ class Analyst:
         try:
             intake.count_all()
             self._suspects.encoding()
-            batches = seal_in_order(self._sealer, in_order(intake.groups.values()), intake.known)
+            groups = in_order(intake.groups.values())
+            batches = [self._sealer.seal(group, intake.known) for group in groups]
             self._suspects.idle()
             monitors = {key: intake.monitors[key].state() for key in intake.changed}
             self._state.commit(intake.known, monitors, batches, self._since_us)

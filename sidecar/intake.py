@@ -10,16 +10,17 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sidecar.errors import DecodeError
+from sidecar.guarding import Guard
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.ledger.leaf import LeafEncoder
-from sidecar.proxy.message import split_request, split_response
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup, log_values
 from sidecar.shipping.state import START, Knowledge, LogEnd, MonitorKey
+from sidecar.splitting import Splitter
 from sidecar.suspects import DEATHS, HOPELESS, Suspects
 
 log = logging.getLogger(__name__)
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 OBSERVATIONS_AT_ONCE = 512
 EPOCHS_KEPT = 256
 LOGS_KEPT = 256
-HEADS_KEPT = 512
-HEAD_BYTES_KEPT = 2_048
 UNDECODED = "killed the analyst twice"
 UNSTORED = "killed the analyst undecoded too: too large for analyst_memory, bodies not kept whole"
 KEPT_BYTES = 64 * 1024
@@ -56,11 +55,12 @@ class Monitor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """How exchanges are read and counted: the decoder, and how a monitor is begun and brought back."""
+    """How exchanges are read, counted and guarded; how a monitor is begun and brought back."""
 
     decoder: Decoder
     new_monitor: Callable[[], Monitor]
     restore_monitor: Callable[[bytes], Monitor]
+    guard: Guard = field(default_factory=Guard)
 
 
 class Intake:
@@ -89,6 +89,7 @@ class Intake:
         known.monitors = {}
         self.changed: set[MonitorKey] = set()
         self._decoder = analysis.decoder
+        self._guard = analysis.guard
         self._new_monitor = analysis.new_monitor
         self._suspects = suspects
         self._counting = counting or nullcontext()
@@ -178,8 +179,8 @@ class Intake:
         self._suspects.decoding(segment, index)
         request, response = self._splitter.split(exchange)
         group = self._rows(boot, exchange.route, exchange.epoch, exchange.t_request_us)
-        observation: Observation | None = None
         error: str | None = None
+        decodes = False
         deaths = self._suspects.deaths(segment, index)
         # By then a batch is one large exchange, so that it is this one that cannot be encoded.
         large = max(len(request.body), len(response.body)) >= LARGE_BYTES
@@ -192,16 +193,35 @@ class Intake:
                 error = UNDECODED
                 self._count("decode_killed")
             else:
-                observation, error = self._observe(exchange, request, response)
-        if observation is not None:
+                decodes = True
+
+        def observe(request: Message, response: Message) -> tuple[Observation | None, str | None]:
+            return self._observe(exchange, request, response)
+
+        kept = self._guard.apply(request, response, observe if decodes else None)
+        error = error or kept.error
+        if kept.counted is not None:
             key = (exchange.route, group.epoch.digest)
             waiting = self._observations.setdefault(key, [])
-            waiting.append(observation)
+            waiting.append(kept.counted)
             if len(waiting) >= OBSERVATIONS_AT_ONCE:
                 self._count_observations(key)
         elif error is not None:
             self._count("decode_errors")
-        group.exchange(exchange, request, response, observation, error)
+        for name in kept.concealed:
+            self.known.totals[name] = 1
+        if kept.redacted is not None:
+            self._count("redacted")
+        group.exchange(
+            exchange,
+            kept.request,
+            kept.response,
+            kept.observation,
+            error,
+            kept.keys,
+            kept.redacted,
+            kept.subject,
+        )
         totals = self.known.totals
         totals["exchanges"] = totals.get("exchanges", 0) + 1
 
@@ -309,7 +329,8 @@ class Intake:
         group = self.groups.get(key)
         if group is None:
             known = self.known.epochs.get((boot, route, epoch)) or Epoch(route, epoch, "unknown")
-            group = self.groups[key] = RowGroup(key, known, LeafEncoder(log_values(key, known)).leaf)
+            leaf = LeafEncoder(log_values(key, known)).leaf
+            group = self.groups[key] = RowGroup(key, known, leaf, self._guard.vault())
         self._group, self._last_group = group, place
         return group
 
@@ -322,71 +343,12 @@ def in_order(groups: Iterable[RowGroup]) -> list[RowGroup]:
     return sorted(groups, key=lambda group: (group.key.log, group.first, group.key.date, group.key.epoch))
 
 
-class Splitter:
-    """Takes stored exchanges apart, fast for heads that were seen before.
-
-    How long a body is follows from its head alone (for a response, also from
-    the method). So a head that once framed a whole plain body does so again
-    if as many bytes follow; everything else goes the long way. Equal heads are
-    then also one object, in memory and for the Parquet writer.
-    """
-
-    def __init__(self) -> None:
-        self._requests: dict[bytes, tuple[bytes, int, bytes]] = {}
-        self._responses: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}
-
-    def split(self, exchange: Exchange) -> tuple[Message, Message]:
-        """Request and response of an exchange, opaque bytes as bodies without heads."""
-        raw_request, raw_response = b"".join(exchange.request), b"".join(exchange.response)
-        if exchange.outcome == Outcome.OPAQUE:
-            return _whole(raw_request, exchange.request_bytes), _whole(raw_response, exchange.response_bytes)
-        end = raw_request.find(b"\r\n\r\n") + 4
-        seen = self._requests.get(raw_request[:end])
-        if seen is not None and seen[1] == len(raw_request) - end:
-            method = seen[2]
-            request = Message(seen[0], raw_request[end:], b"", b"", seen[1])
-        else:
-            request = split_request(raw_request, exchange.request_cut)
-            method = raw_request[: raw_request.find(b" ")] if request.head else b""
-            if _plain(request, end, raw_request):
-                _remember(self._requests, request.head, (request.head, request.length, method))
-        end = raw_response.find(b"\r\n\r\n") + 4
-        framed = self._responses.get((method, raw_response[:end]))
-        if framed is not None and framed[1] == len(raw_response) - end:
-            return request, Message(framed[0], raw_response[end:], b"", b"", framed[1])
-        ended = exchange.outcome == Outcome.COMPLETE
-        response = split_response(raw_response, method, exchange.response_cut, ended)
-        if _plain(response, end, raw_response) and b"content-length" in response.head.lower():
-            _remember(self._responses, (method, response.head), (response.head, response.length))
-        return request, response
-
-
-def _plain(message: Message, end: int, raw: bytes) -> bool:
-    """Whether the message is one small head and the rest of the bytes, whole."""
-    return (
-        message.complete
-        and message.sha256 is None
-        and 0 < end == len(message.head) <= HEAD_BYTES_KEPT
-        and message.length == len(message.body) == len(raw) - end
-    )
-
-
-def _remember(known: dict[Any, Any], key: Any, value: Any) -> None:
-    if len(known) >= HEADS_KEPT:
-        known.clear()
-    known[key] = value
-
-
 def _reduced(message: Message) -> Message:
     """The message with the first bytes, length and hash of its body."""
     if len(message.body) <= KEPT_BYTES:
         return message
     digest = message.sha256 or hashlib.sha256(message.body).digest()
     return replace(message, body=message.body[:KEPT_BYTES], sha256=digest)
-
-
-def _whole(raw: bytes, length: int) -> Message:
-    return Message(b"", raw, length=max(length, len(raw)), complete=len(raw) >= length)
 
 
 def _answered(exchange: Exchange, response: Message) -> bool:

@@ -43,11 +43,13 @@ from sidecar.console.snapshot import Snapshot
 from sidecar.counters import Counters, Global
 from sidecar.decode.registry import Decoding
 from sidecar.errors import JournalFull, SidecarError
+from sidecar.guarding import guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.ledger.origin import Place
 from sidecar.sealing import BootFacts, Sealer
 from sidecar.shipping.options import StoreOptions
+from sidecar.shipping.sink import Sink, SplitSink
 from sidecar.shipping.state import AnalystState
 from sidecar.shipping.stores import sink_for
 from sidecar.signing import SigningClient
@@ -81,11 +83,12 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
     return Analyst(
         tail=JournalReader(journal, handover.boot, Path(handover.counters_path)),
         state=state,
-        sink=sink_for(settings.store, options=store_options(settings, environment), create=fresh),
+        sink=sink_of(settings, environment, create=fresh),
         analysis=Analysis(
             decoder=Decoding(settings.decoder, settings.decode_limit),
             new_monitor=lambda: Monitor(settings.baseline_exchanges),
             restore_monitor=Monitor.restore,
+            guard=guard_of(settings),
         ),
         sealer=Sealer(boot_facts(handover), SigningClient(handover.signer_fd), clock),
         suspects=suspects,
@@ -94,6 +97,15 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
         live=LiveBoot(handover.boot, handover.epochs),
         give_back=memory_giver(),
     )
+
+
+def sink_of(settings: Settings, environment: Mapping[str, str], create: bool) -> Sink:
+    """The store, with key objects going elsewhere where that was asked for."""
+    options = store_options(settings, environment)
+    store = sink_for(settings.store, options=options, create=create)
+    if settings.subjects_store is None:
+        return store
+    return SplitSink(store, {"subjects/": sink_for(settings.subjects_store, options=options, create=create)})
 
 
 def store_options(settings: Settings, environment: Mapping[str, str]) -> StoreOptions:

@@ -68,9 +68,11 @@ def run(
     """Supervise until a signal; returns the exit code. Raises SidecarError before any child was started."""
     clock = clock or SystemClock()
     journal = Path(settings.journal)
-    location = locate(settings.store)
-    if location.kind is Kind.DIRECTORY:
-        check_store(Path(location.path))
+    for url in filter(None, (settings.store, settings.subjects_store)):
+        location = locate(url)
+        if location.kind is Kind.DIRECTORY:
+            check_store(Path(location.path))
+    check_privacy(settings)
     settings = with_artifact_digests(settings)
     enroller = enrolment_key(settings)
     with ExitStack() as stack:
@@ -226,6 +228,20 @@ def with_artifact_digests(settings: Settings) -> Settings:
         return msgspec.structs.replace(route, artifact_digest=artifact_digest(route.artifact))
 
     return msgspec.structs.replace(settings, routes=tuple(hashed(route) for route in settings.routes))
+
+
+def check_privacy(settings: Settings) -> None:
+    """Raise ConfigError for rules or key files that the analyst could not work with."""
+    if settings.redact or settings.keys or settings.subject or settings.master_key or settings.hash_key:
+        # Loaded only to check, and only where there is something to check.
+        from sidecar.guarding import guard_of
+
+        guard_of(settings)
+    if settings.master_key and locate(settings.subjects_store or settings.store).kind is Kind.EVENTS:
+        raise ConfigError(
+            "master_key: a receiver of events cannot keep the keys of encrypted records: give subjects_store "
+            "a folder or bucket"
+        )
 
 
 def enrolment_key(settings: Settings) -> SigningKey | None:

@@ -10,21 +10,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
 from sidecar.clock import Clock
+from sidecar.key_filter import key_filter
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.note import ED25519, Note, Signature, VerifierKey, key_id
 from sidecar.ledger.origin import Place, origin
 from sidecar.ledger.tree import Frontier
 from sidecar.records import Epoch
 from sidecar.shipping.parquet import BatchFacts, EncodedBatch, encode, object_name
-from sidecar.shipping.rows import Row, RowGroup, json_text, sparse
+from sidecar.shipping.rows import RowGroup
 from sidecar.shipping.state import Knowledge, Tree
+from sidecar.shipping.values import Row, json_text, sparse
 
 TREES_KEPT = 256
 Sign = Callable[[str], bytes]
@@ -58,10 +60,10 @@ class Sealer:
         tree = known.trees.get(f"{boot}.{route}")
         return tree if tree is not None and tree.sealer == self._facts.boot else None
 
-    def seal(self, group: RowGroup, known: Knowledge, keys: tuple[str, bytes] | None = None) -> EncodedBatch:
-        """The group as a finished file; its tree in `known` moves on.
+    def seal(self, group: RowGroup, known: Knowledge) -> EncodedBatch:
+        """The group as a finished file, with the object that holds its keys if rows are encrypted.
 
-        `keys` are name and bytes of the object that holds the keys of an encrypted batch.
+        Its tree in `known` moves on, and its keys are forgotten.
         Raises LedgerError when the checkpoint cannot be signed.
         """
         now_us = self._clock.wall_us()
@@ -92,6 +94,9 @@ class Sealer:
         root = frontier.root()
         own_us = [now_us] if before or after else []
         times = [*own_us, group.t_min_us, group.t_max_us] if group.rows else own_us
+        span = f"{tree.origin}-L{first_leaf:012d}-{frontier.size - 1:012d}"
+        vault = group.vault
+        keys = (f"subjects/{span}.json", vault.close(span)) if vault is not None and vault.used else None
         facts = BatchFacts(
             origin=tree.origin,
             log=log,
@@ -110,6 +115,7 @@ class Sealer:
             keys=keys[0] if keys else None,
             frontier=before_it,
             key_entries=_entries(keys[1]) if keys else None,
+            key_filter=key_filter(group.pairs),
         )
         data = encode(facts, group.batches(first_leaf, before, after))
         name = object_name(facts, data)
@@ -171,20 +177,6 @@ class Sealer:
         text = Checkpoint(origin, size, root).text()
         key = self._facts.public_key
         return Note(text, (Signature(origin, key_id(origin, ED25519, key), self._sign(text)),)).format()
-
-
-def seal_in_order(
-    sealer: Sealer,
-    groups: Iterable[RowGroup],
-    known: Knowledge,
-    keys_of: Callable[[RowGroup, int], tuple[str, bytes] | None] = lambda group, first_leaf: None,
-) -> list[EncodedBatch]:
-    """Every group's file, a log's in the order of its leaves."""
-    batches = []
-    for group in groups:
-        tree = sealer.tree_of(known, group.key.boot, group.key.route)
-        batches.append(sealer.seal(group, known, keys_of(group, tree.size if tree else 0)))
-    return batches
 
 
 def _end_of(tree: Tree | None) -> dict[str, Any] | None:

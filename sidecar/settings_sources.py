@@ -6,7 +6,6 @@ names are refused here, with the nearest known one.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Raw]:
             raise ConfigError(f"{name}: no such setting{hint}: unset it or correct it")
         # Manifests often pass a variable empty to mean "not given".
         if value:
-            texts = tuple(value.split(os.pathsep)) if many else (value,)
+            texts = tuple(filter(None, value.split(setting.separator))) if setting and many else (value,)
             raws[setting.key if setting else "config"] = Raw(texts, name)
     return raws
 

@@ -7,6 +7,7 @@ its row's kind, so a wrong one gets the same words wherever it came from.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -14,12 +15,15 @@ from typing import Any
 from sidecar.settings_values import (
     one_of,
     parse_address,
+    parse_business_key,
     parse_count,
     parse_digest,
     parse_duration,
     parse_label,
     parse_name,
     parse_path,
+    parse_person,
+    parse_redaction,
     parse_size,
     parse_store,
     parse_upstream,
@@ -41,6 +45,8 @@ class Setting:
     maximum: str | None = None
     per_route: bool = False
     many: bool = False
+    separator: str = os.pathsep
+    """Between several values in the environment variable."""
 
     @property
     def flag(self) -> str:
@@ -145,6 +151,50 @@ TABLE: tuple[Setting, ...] = (
         "self-signed.",
     ),
     Setting("journal", "DIR", parse_path, "./journal", "Folder of the journal: what is not shipped yet."),
+    Setting(
+        "redact",
+        "RULE",
+        parse_redaction,
+        None,
+        "What must not be stored, `WHERE=drop`, `=mask` or `=hash` ([privacy](privacy.md)); may be given "
+        "several times (a line each in the environment variable, a list in YAML).",
+        many=True,
+        separator="\n",
+    ),
+    _choice("redact_defaults", ("on", "off"), "Whether credentials in headers are dropped."),
+    _choice(
+        "count_redacted", ("on", "off"), "Whether redacted values are counted; they are never shown."
+    ),
+    Setting(
+        "keys",
+        "NAME=WHERE",
+        parse_business_key,
+        None,
+        "A business key to find records by, such as `applicant=request.body:$.applicant.id`; several like "
+        "`redact`.",
+        many=True,
+        separator="\n",
+    ),
+    _choice(
+        "hash_keys", ("off", "on"), "Whether business keys are stored as HMACs (encryption always does)."
+    ),
+    Setting("hash_key", "FILE", parse_path, None, "32 random bytes for `=hash` rules and hashed keys."),
+    Setting(
+        "master_key",
+        "FILE",
+        parse_path,
+        None,
+        "32 random bytes: bodies are encrypted, and `sidecar erase` can forget a subject.",
+    ),
+    Setting("subject", "WHERE", parse_person, None, "Whom an exchange is about, for `sidecar erase`."),
+    Setting(
+        "subjects_store",
+        "URL",
+        parse_store,
+        None,
+        "Where the key objects of encrypted batches go, if not into the store: a bucket without versions, "
+        "or a folder.",
+    ),
     _address("health", "127.0.0.1:9900", "Where the recorder answers `/healthz` and `/readyz`."),
     _address("admin", "127.0.0.1:9901", "Where the analyst answers `/metrics` and `/api/v1/status`."),
     _choice(

@@ -187,3 +187,27 @@ def parse_store(text: str) -> str:
 
     location = locate(text)
     return location.path if location.kind is Kind.DIRECTORY else text
+
+
+def parse_redaction(text: str) -> str:
+    """A redaction rule, as written."""
+    from sidecar.privacy.rules import parse_rule
+
+    parse_rule(text)
+    return text
+
+
+def parse_business_key(text: str) -> str:
+    """`NAME=WHERE`, as written."""
+    from sidecar.privacy.keys import parse_key
+
+    parse_key(text)
+    return text
+
+
+def parse_person(text: str) -> str:
+    """Where an exchange says whom it is about, as written."""
+    from sidecar.privacy.keys import parse_subject
+
+    parse_subject(text)
+    return text

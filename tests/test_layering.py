@@ -20,7 +20,7 @@ SHARED = {"records", "schema", "key_filter", "errors", "clock", "counters", "log
 SHARED_ORDER = ["errors", "schema", "key_filter", "records", "clock", "counters", "logs"]
 
 GLUE = {
-    "settings_values": {"errors", "shipping"},
+    "settings_values": {"errors", "privacy", "shipping"},
     "settings_table": {"settings_values"},
     "settings_sources": {"errors", "settings_table"},
     "config": {"errors", "records", "settings_sources", "settings_table", "settings_values"},

@@ -88,6 +88,8 @@ class BatchFacts:
     """Subtrees over all leaves before the file's, largest first, base64: the file proves itself with them."""
     key_entries: tuple[str, ...] | None = None
     """Digests of what its key object held at first: entries may go from there, but none may change."""
+    key_filter: str | None = None
+    """Bloom filter over the business keys of its rows."""
 
     @property
     def last_leaf(self) -> int:
@@ -116,6 +118,7 @@ class BatchFacts:
             "keys": self.keys,
             "key_entries": self.key_entries,
             "frontier": self.frontier,
+            "key_filter": self.key_filter,
         }
 
 
@@ -131,6 +134,8 @@ def encode(facts: BatchFacts, batches: Sequence[RecordBatch]) -> bytes:
         created_by="sidecar",
         key_value_metadata={METADATA_KEY: orjson.dumps(facts.metadata()).decode()},
         max_row_group_size=65_536,
+        # The Arrow schema would be a third of the footer again; every type here has its Parquet type.
+        skip_arrow_metadata=True,
     )
     return out.getvalue()
 

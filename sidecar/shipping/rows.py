@@ -12,16 +12,23 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from json import dumps as dumps_any
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import orjson
 from arro3.core import Array, RecordBatch
 
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.schema import LOG_COLUMNS, ROW_COLUMNS
 from sidecar.shipping.columns import SCHEMA, UNPLACED, array
+from sidecar.shipping.values import (
+    Row,
+    decision_of,
+    decoded_json,
+    json_text,
+    request_line,
+    sparse,
+    status_of,
+)
 
 SLICE_ROWS = 1_000
 SLICE_BYTES = 1 << 20
@@ -41,8 +48,6 @@ _OFTEN_EQUAL = frozenset(
 """Columns that are mostly one value over a whole slice, whose array is then made once and cut to length."""
 _OUTCOMES = {int(outcome): outcome.label for outcome in Outcome}
 
-Row = tuple[Any, ...]
-"""Values of one row in the order of `ROW_COLUMNS`."""
 LeafMaker = Callable[[Row, bytes | None], bytes]
 """The hash of a row's leaf, given the salt of its commitments."""
 
@@ -79,20 +84,43 @@ def log_values(key: GroupKey, epoch: Epoch) -> tuple[Any, ...]:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Protected:
+class Protected(Protocol):
     """The blobs of an exchange as they are stored when they are encrypted."""
 
-    request_body: bytes | None
-    response_body: bytes | None
-    decoded: bytes | None
-    subject_key_id: bytes
-    wrapped_key: bytes
-    key_commitment: bytes
+    @property
+    def request_body(self) -> bytes | None: ...
+    @property
+    def response_body(self) -> bytes | None: ...
+    @property
+    def decoded(self) -> bytes | None: ...
+    @property
+    def subject_key_id(self) -> bytes: ...
+    @property
+    def wrapped_key(self) -> bytes: ...
+    @property
+    def key_commitment(self) -> bytes: ...
 
 
-Protect = Callable[[str, "bytes | None", "bytes | None", "bytes | None", "str | None"], Protected]
-"""Encrypts record id, request body, response body and decoded JSON for a subject (None: the batch's own)."""
+class Vault(Protocol):
+    """The keys of one file whose rows are encrypted."""
+
+    def protect(
+        self,
+        record_id: str,
+        request_body: bytes | None,
+        response_body: bytes | None,
+        decoded: bytes | None,
+        subject: str | None,
+    ) -> Protected:
+        """Encrypt an exchange's blobs for its subject (None: the file's own)."""
+        ...
+
+    @property
+    def used(self) -> bool: ...
+
+    def close(self, batch: str) -> bytes:
+        """The object that holds the keys of a batch, named so; nothing can be encrypted afterwards."""
+        ...
 
 
 class RowGroup:
@@ -101,7 +129,7 @@ class RowGroup:
     `raw_bytes` is what the rows hold in payload bytes, `first` and `last` the
     range of sequence numbers they speak of (0 when none does), `t_min_us` and
     `t_max_us` the range of `t_request_us`, `leaves` the rows' leaf hashes,
-    `mark` the kind of the log's own row that ends the file, if any.
+    `pairs` their business keys, `mark` the kind of the log's own row that ends the file, if any.
     """
 
     def __init__(
@@ -109,7 +137,7 @@ class RowGroup:
         key: GroupKey,
         epoch: Epoch,
         leaf: LeafMaker,
-        protect: Protect | None = None,
+        vault: Vault | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
         self.key = key
@@ -121,9 +149,10 @@ class RowGroup:
         self.t_min_us = -1
         self.t_max_us = -1
         self.leaves: list[bytes] = []
+        self.pairs: set[tuple[str, str]] = set()
         self.mark: str | None = None
         self._leaf = leaf
-        self._protect = protect
+        self.vault = vault
         self._random = random
         self._log_values = log_values(key, epoch)
         self._prefix = key.log + "."
@@ -151,7 +180,7 @@ class RowGroup:
         if line is None:
             if len(self._lines) >= HEADS_KEPT:
                 self._lines.clear()
-            line = self._lines[request.head] = _request_line(request.start_line)
+            line = self._lines[request.head] = request_line(request.start_line)
         method, path = line
         ended, first, end = exchange.request_end_ns, exchange.first_byte_ns, exchange.end_ns
         record_id = self._prefix + str(seq)
@@ -162,9 +191,11 @@ class RowGroup:
         request_body: bytes | None = request.body
         response_body: bytes | None = response.body
         key_id = wrapped = commitment = decoded = None
-        if self._protect is not None:
+        if keys:
+            self.pairs.update(keys.items())
+        if self.vault is not None:
             plain = decoded_json(inputs, outputs, decision)
-            protected = self._protect(record_id, request.body, response.body, plain, subject)
+            protected = self.vault.protect(record_id, request.body, response.body, plain, subject)
             request_body, response_body, decoded = (
                 protected.request_body,
                 protected.response_body,
@@ -190,7 +221,7 @@ class RowGroup:
                 start + end // 1000 if end >= 0 else None,
                 method,
                 path,
-                _status(response.head),
+                status_of(response.head),
                 _OUTCOMES.get(exchange.outcome) or f"outcome_{exchange.outcome}",
                 exchange.reason or None,
                 exchange.request_bytes,
@@ -331,46 +362,3 @@ class RowGroup:
             made = array(name, (value,) * SLICE_ROWS)
             known = self._constants[name] = (value, made)
         return known[1].slice(0, count)
-
-
-def sparse(**values: Any) -> Row:
-    """A row with these values and nothing else."""
-    return tuple(values.get(name) for name in ROW_COLUMNS)
-
-
-def decision_of(observation: Observation) -> str | None:
-    """The first output's first value as text, if it is a scalar: what `find --decision` looks for."""
-    for values in observation.outputs.values():
-        value = values[0] if values else None
-        if isinstance(value, str):
-            return value
-        return None if value is None or isinstance(value, (list, dict)) else json_text(value)
-    return None
-
-
-def decoded_json(inputs: str | None, outputs: str | None, decision: str | None) -> str | None:
-    """What is encrypted in place of the decoded columns: one JSON object, None if nothing was decoded."""
-    if inputs is None or outputs is None:
-        return None
-    return f'{{"inputs":{inputs},"outputs":{outputs},"decision":{json_text(decision)}}}'
-
-
-def json_text(value: Any) -> str:
-    """Value as JSON; what orjson refuses (huge integers, lone surrogates), the json module takes."""
-    try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS).decode()
-    except (TypeError, ValueError):
-        return dumps_any(value, default=str)
-
-
-def _request_line(line: bytes) -> tuple[str | None, str | None]:
-    """Method and target of a request line; None for each that is not there."""
-    parts = line.split(b" ")
-    if len(parts) != 3:
-        return None, None
-    return parts[0].decode("latin-1"), parts[1].decode("latin-1")
-
-
-def _status(head: bytes) -> int | None:
-    digits = head[9:12]
-    return int(digits) if digits.isdigit() and len(digits) == 3 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum
 from typing import Protocol
 
@@ -27,3 +28,22 @@ class Sink(Protocol):
     def description(self) -> str:
         """The store's address, for messages."""
         ...
+
+
+class SplitSink:
+    """A store whose objects below some folders are put elsewhere."""
+
+    def __init__(self, store: Sink, elsewhere: Mapping[str, Sink]) -> None:
+        """`elsewhere`: by the beginning of the names, such as `subjects/`."""
+        self._store = store
+        self._elsewhere = dict(elsewhere)
+
+    @property
+    def description(self) -> str:
+        return self._store.description
+
+    def put(self, name: str, data: bytes) -> PutResult:
+        for beginning, sink in self._elsewhere.items():
+            if name.startswith(beginning):
+                return sink.put(name, data)
+        return self._store.put(name, data)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.schema import COLUMN_TYPES
 from sidecar.shipping.parquet import NO_VALUE, BatchFacts, encode, object_name, path_safe
-from sidecar.shipping.rows import SLICE_ROWS, GroupKey, RowGroup, json_text, sparse
+from sidecar.shipping.rows import SLICE_ROWS, GroupKey, RowGroup
+from sidecar.shipping.values import json_text, sparse
 from tests.support.sealing import group_for
 
 BOOT = "20261123T231500-9f3c2a71b0"

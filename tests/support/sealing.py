@@ -11,7 +11,7 @@ from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
 from sidecar.records import Epoch
 from sidecar.sealing import BootFacts, Sealer
-from sidecar.shipping.rows import GroupKey, Protect, RowGroup, log_values
+from sidecar.shipping.rows import GroupKey, RowGroup, Vault, log_values
 from sidecar.signing import SigningServer
 
 KEY = SigningKey("boot", bytes(range(32)))
@@ -24,10 +24,10 @@ def sealer_of(boot: str, clock: Clock | None = None, enrolment: str | None = Non
     return Sealer(facts, lambda text: KEY.sign_bytes(text.encode()), clock or ManualClock())
 
 
-def group_for(key: GroupKey, epoch: Epoch, protect: Protect | None = None) -> RowGroup:
+def group_for(key: GroupKey, epoch: Epoch, vault: Vault | None = None) -> RowGroup:
     """An empty group whose salts are the same in every run."""
     leaf = LeafEncoder(log_values(key, epoch)).leaf
-    return RowGroup(key, epoch, leaf, protect, random=lambda count: bytes(count))
+    return RowGroup(key, epoch, leaf, vault, random=lambda count: bytes(count))
 
 
 class SigningThread:
