@@ -10,26 +10,37 @@ from __future__ import annotations
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 import orjson
 
 from sidecar.archive import text, when
-from sidecar.archive.find import Query
+from sidecar.archive.drift import drifted_spans
 from sidecar.archive.find import find as find_records
-from sidecar.archive.show import as_json, load
+from sidecar.archive.query import Query
+from sidecar.archive.show import Shown, as_json, load
+from sidecar.archive.source import Source
 from sidecar.errors import StoreError
 
-KINDS = ("exchange", "gap", "delivery", "event")
+KINDS = (
+    *("exchange", "gap", "delivery", "event"),
+    *("genesis", "config", "identity", "heartbeat", "batch", "close"),
+)
+
+OpenSource = Callable[[str], Source]
+"""The store at a path or URL."""
+Decrypt = Callable[[Source, Shown, Path], None]
+"""Puts plain bodies in place of an encrypted record's, with the master key in the file."""
 
 STORE = click.option(
     "--store",
     required=True,
     envvar="SIDECAR_STORE",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The directory of records.",
+    metavar="URL",
+    help="The store: a directory or a bucket's URL.",
 )
 JSON = click.option("--json", "as_lines", is_flag=True, help="JSON instead of text.")
 
@@ -44,7 +55,21 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
-class _Problems:
+class _Key(click.ParamType):  # type: ignore[type-arg]
+    name = "NAME=VALUE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        if isinstance(value, tuple):
+            return value
+        name, equals, wanted = str(value).partition("=")
+        if not name or not equals:
+            self.fail(f"{value!r} is not NAME=VALUE, for example applicant=A-17", param, ctx)
+        return name, wanted
+
+
+class Problems:
     """Names each unreadable file once on stderr and counts them."""
 
     def __init__(self) -> None:
@@ -63,50 +88,98 @@ class _Problems:
             raise StoreError(f"{count} {plural} of the store could not be read, named above: restore them")
 
 
-@click.command()
-@STORE
-@click.option("--model", metavar="NAME", help="Only of this model.")
-@click.option("--since", type=_Moment(), help="At or after: ISO 8601, epoch seconds, or an age such as 2h.")
-@click.option("--until", type=_Moment(), help="Before.")
-@click.option("--status", type=click.IntRange(100, 999), metavar="N", help="Only answers with this status.")
-@click.option(
-    "--kind",
-    "kinds",
-    type=click.Choice((*KINDS, "all")),
-    multiple=True,
-    default=("exchange",),
-    show_default=True,
-    help="What to list.",
-)
-@click.option(
-    "--limit",
-    type=click.IntRange(0),
-    default=50,
-    show_default=True,
-    metavar="N",
-    help="At most so many; 0: all.",
-)
-@JSON
-def find(
-    store: Path,
-    model: str | None,
+def find_command(open_source: OpenSource) -> click.Command:
+    """`find` over the stores that `open_source` opens."""
+
+    @click.command("find")
+    @STORE
+    @click.option("--model", metavar="NAME", help="Only of this model.")
+    @click.option(
+        "--digest", metavar="DIGEST", help="Only of this image or artifact digest, or its beginning."
+    )
+    @click.option(
+        "--since", type=_Moment(), help="At or after: ISO 8601, epoch seconds, or an age such as 2h."
+    )
+    @click.option("--until", type=_Moment(), help="Before.")
+    @click.option(
+        "--status", type=click.IntRange(100, 999), metavar="N", help="Only answers with this status."
+    )
+    @click.option(
+        "--outcome", metavar="OUTCOME", help="Only exchanges that ended so: complete, client_abort …"
+    )
+    @click.option("--decision", metavar="VALUE", help="Only answers whose decision is this.")
+    @click.option(
+        "--path", metavar="PATH", help="Only requests to this path; a star at its end: paths so begun."
+    )
+    @click.option(
+        "--key",
+        "keys",
+        type=_Key(),
+        multiple=True,
+        help="Only with this business key. Repeatable: all of them.",
+    )
+    @click.option("--where", metavar="SQL", help="An SQL predicate over the columns (needs DuckDB).")
+    @click.option("--drifted", is_flag=True, help="Only inside the drifted spans that the store lists.")
+    @click.option(
+        "--kind",
+        "kinds",
+        type=click.Choice((*KINDS, "all")),
+        multiple=True,
+        default=("exchange",),
+        show_default=True,
+        help="What to list.",
+    )
+    @click.option(
+        "--limit",
+        type=click.IntRange(0),
+        default=50,
+        show_default=True,
+        metavar="N",
+        help="At most so many; 0: all.",
+    )
+    @click.option("--explain", is_flag=True, help="Say on stderr what was read for the answer.")
+    @JSON
+    def find(store: str, drifted: bool, explain: bool, as_lines: bool, **wanted: Any) -> None:
+        """List records, newest first."""
+        source = open_source(store)
+        query = _query(source, drifted, **wanted)
+        problems = Problems()
+        count = _print(source, query, problems, as_lines)
+        if count == 0 and not as_lines:
+            click.echo("no records found", err=True)
+        elif count == query.limit and not as_lines:
+            click.echo(f"the newest {query.limit}; --limit shows more", err=True)
+        if explain:
+            for each in source.account.lines():
+                click.echo(each, err=True)
+        problems.leave()
+
+    return find
+
+
+def _query(
+    source: Source,
+    drifted: bool,
+    kinds: tuple[str, ...],
     since: int | None,
     until: int | None,
-    status: int | None,
-    kinds: tuple[str, ...],
-    limit: int,
-    as_lines: bool,
-) -> None:
-    """List records, newest first."""
-    wanted = frozenset(KINDS) if "all" in kinds else frozenset(kinds)
-    query = Query(wanted, model, status, since, until, limit)
-    problems = _Problems()
+    **others: Any,
+) -> Query:
+    return Query(
+        frozenset(KINDS) if "all" in kinds else frozenset(kinds),
+        since_us=since,
+        until_us=until,
+        spans=drifted_spans(source) if drifted else None,
+        **others,
+    )
+
+
+def _print(source: Source, query: Query, problems: Problems, as_lines: bool) -> int:
     out = sys.stdout
     # A pipe gets whole lines, a terminal what fits on one.
     width = shutil.get_terminal_size().columns if out.isatty() else None
-
     count = 0
-    for row in find_records(store, query, problems):
+    for row in find_records(source, query, problems):
         if as_lines:
             out.write(orjson.dumps(row).decode() + "\n")
         else:
@@ -115,29 +188,33 @@ def find(
             click.echo(text.line(row, width))
         count += 1
     out.flush()
-    if count == 0 and not as_lines:
-        click.echo("no records found", err=True)
-    elif count == limit and not as_lines:
-        click.echo(f"the newest {limit}; --limit shows more", err=True)
-    problems.leave()
+    return count
 
 
-def show_command(opened: text.Opener) -> click.Command:
-    """`show` with the given way to take a body's content coding off (decoding is another stage's)."""
+def show_command(open_source: OpenSource, opened: text.Opener, decrypt: Decrypt) -> click.Command:
+    """`show` with the given ways to open stores, content codings and encrypted bodies."""
 
     @click.command("show")
     @click.argument("record_id")
     @STORE
+    @click.option(
+        "--master-key",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Opens encrypted bodies.",
+    )
     @JSON
-    def show(record_id: str, store: Path, as_lines: bool) -> None:
+    def show(record_id: str, store: str, master_key: Path | None, as_lines: bool) -> None:
         """Print one record whole: times, identity, request and response."""
-        problems = _Problems()
-
-        row, followers = load(store, record_id, problems)
+        problems = Problems()
+        source = open_source(store)
+        shown = load(source, record_id, problems)
+        if master_key is not None and shown.encrypted:
+            decrypt(source, shown, master_key)
         if as_lines:
-            sys.stdout.write(orjson.dumps(as_json(row, followers)).decode() + "\n")
+            sys.stdout.write(orjson.dumps(as_json(shown)).decode() + "\n")
         else:
-            for each in text.whole(row, followers, opened):
+            for each in text.whole(shown, opened):
                 click.echo(each)
         sys.stdout.flush()
         problems.leave()

@@ -6,13 +6,13 @@ recorded body cannot move the cursor or colour the auditor's terminal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
 import orjson
 
-from sidecar.archive.show import message
+from sidecar.archive.show import Shown, message, redaction_lines
 from sidecar.archive.when import readable
 from sidecar.errors import DecodeError
 from sidecar.records import Message
@@ -45,22 +45,24 @@ def line(row: dict[str, Any], width: int | None) -> str:
     return _fit(f"{time:<24}  {status:<6}  {row['outcome']:<14}  {took:>9}  {sizes}  {rest}", width)
 
 
-def whole(row: dict[str, Any], followers: Sequence[dict[str, Any]], opened: Opener) -> Iterator[str]:
+def whole(shown: Shown, opened: Opener) -> Iterator[str]:
     """Everything of one record, as lines."""
+    row = shown.row
     yield click.style(f"{row['kind']} {row['record_id']}", bold=True)
-    yield from _facts(row, followers)
+    yield from _facts(shown)
     if row["kind"] != "exchange":
         return
     for side, decoded in (("request", row["inputs"]), ("response", row["outputs"])):
         yield ""
         yield click.style(side, bold=True)
-        yield from _message(message(row, side), opened)
+        yield from _message(message(row, side), opened, shown.sealed_body)
         if decoded:
             yield f"  decoded by {row['decoder']}:"
             yield from _indented(_pretty(decoded.encode()))
 
 
-def _facts(row: dict[str, Any], followers: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _facts(shown: Shown) -> Iterator[str]:
+    row = shown.row
     start = row["t_request_us"]
     yield _fact("model", safe(str(row["model"])))
     yield _fact("image digest", row["image_digest"] or "unknown")
@@ -68,6 +70,7 @@ def _facts(row: dict[str, Any], followers: Sequence[dict[str, Any]]) -> Iterator
         yield _fact("artifact digest", row["artifact_digest"])
     yield _fact("identity from", f"{row['identity_source']}, epoch {row['epoch']}")
     yield _fact("log", row["log"])
+    yield _fact("sealed as", f"leaf {row['leaf_index']} in {safe(shown.file)}")
     if row["kind"] == "exchange":
         yield _fact("connection", f"{row['connection']} from {row['client']}")
     yield _fact("request began", f"{readable(start)}  ({start} µs)")
@@ -85,15 +88,23 @@ def _facts(row: dict[str, Any], followers: Sequence[dict[str, Any]]) -> Iterator
     if row["count"] is not None:
         last = row["seq"] + row["count"] - 1
         yield _fact("exchanges", f"{row['seq']} to {last} ({row['count']}) left no record")
+    for name, value in sorted((row["keys"] or {}).items()):
+        yield _fact("key", f"{safe(name)} = {safe(str(value))}")
+    if row["decision"] is not None:
+        yield _fact("decision", safe(row["decision"]))
+    for each in redaction_lines(row["redacted"]):
+        yield _fact("redacted", safe(each))
+    if shown.encrypted:
+        yield _fact("bodies", safe(shown.sealed_body or "encrypted, opened here with the master key"))
     if row["decode_error"]:
         yield _fact("not decoded", safe(row["decode_error"]))
     if row["details"]:
         yield _fact("details", safe(row["details"]))
-    for other in followers:
+    for other in shown.followers:
         yield _fact("delivery", f"{other['outcome']} at {readable(other['t_end_us'])}: not received whole")
 
 
-def _message(part: Message, opened: Opener) -> Iterator[str]:
+def _message(part: Message, opened: Opener, sealed: str | None) -> Iterator[str]:
     for interim in part.interim.split(b"\r\n\r\n"):
         if interim:
             yield from ("  " + safe(text) for text in interim.decode("latin-1").split("\r\n"))
@@ -106,7 +117,10 @@ def _message(part: Message, opened: Opener) -> Iterator[str]:
     elif not part.body:
         yield "  nothing"
         return
-    yield from _body(part, opened)
+    if sealed is not None and part.body:
+        yield f"  ({len(part.body)} bytes, {safe(sealed)})"
+    else:
+        yield from _body(part, opened)
     for text in part.trailers.decode("latin-1").split("\r\n"):
         if text:
             yield f"  trailer {safe(text)}"
