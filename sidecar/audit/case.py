@@ -11,12 +11,16 @@ from sidecar.audit.ranges import Node, Range, subtrees
 from sidecar.audit.sealed import Signed
 from sidecar.audit.sheet import Sheet
 
+GUESSES = 2_000_000
+"""Tries at what was changed, for all damaged batches of a log together: some twenty seconds."""
+
 
 class Bench:
     """The log's batches, and a way to lay one open."""
 
     def __init__(self, batches: list[BatchFacts], fetch: Callable[[str], bytes]) -> None:
         self.batches = batches
+        self.guesses_left = GUESSES
         self._fetch = fetch
 
     def sheet(self, facts: BatchFacts) -> Sheet:

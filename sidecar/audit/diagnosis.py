@@ -126,6 +126,7 @@ def _altered_rows(case: Case, rows: list[int]) -> None:
     sheet, stored = case.sheet, case.sheet.stored
 
     def accepts(row: int, leaf: bytes) -> bool:
+        case.bench.guesses_left -= 1
         return leaf == stored[row]
 
     def all_fit(hashes: list[bytes]) -> bool:
@@ -140,7 +141,10 @@ def _altered_rows(case: Case, rows: list[int]) -> None:
     explained: dict[str, list[tuple[int, Change]]] = {}
     untold: list[int] = []
     for row in rows[:EXPLAINED]:
-        change = find_change(sheet, row, accepts, thorough=len(rows) <= 3)
+        if case.bench.guesses_left > 0:
+            change = find_change(sheet, row, accepts, thorough=len(rows) <= 3)
+        else:
+            change = contradiction(sheet.values(row))
         if change is None:
             untold.append(row)
         else:
@@ -176,6 +180,8 @@ def _one_row(case: Case) -> bool:
         rows += [row for row in range(sheet.rows) if row not in rows]
     for quick in (True, False):
         for row in rows if quick else rows[:SEARCHED_DEEPLY]:
+            if case.bench.guesses_left <= 0:
+                return False
             change = find_change(sheet, row, accepts, thorough=False, quick=quick)
             if change is not None and change.proven:
                 case.fits([*sheet.hashes[:row], sealed_leaves[row], *sheet.hashes[row + 1 :]])
@@ -192,6 +198,7 @@ def _root_accepts(case: Case) -> tuple[Accepts, dict[int, bytes]]:
     taken: dict[int, bytes] = {}
 
     def accepts(row: int, leaf: bytes) -> bool:
+        case.bench.guesses_left -= 1
         path = paths.get(row)
         if path is None:
             paths.clear()

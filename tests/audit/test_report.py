@@ -10,6 +10,7 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -189,7 +190,12 @@ def test_a_state_file_saves_the_reading_of_what_was_done(
     opened = open_store(str(store.root))
     read: list[str] = []
     get = type(opened).get
-    monkeypatch.setattr(type(opened), "get", lambda self, name: (read.append(name), get(self, name))[1])
+
+    def noted(self: object, name: str) -> bytes:
+        read.append(name)
+        return get(self, name)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(opened), "get", noted)
 
     def run() -> str:
         state = Progress(path)
@@ -280,7 +286,7 @@ def retained_rows(store: Store, number: int) -> int:
     return int(last) - int(first) + 1
 
 
-def retention(log: LogMaker, first: int, last: int) -> dict[str, object]:
+def retention(log: LogMaker, first: int, last: int) -> dict[str, Any]:
     """What `retain` says of removed batches of a log."""
     from sidecar.audit.ranges import Range, subtrees
     from sidecar.ledger import base64text
@@ -345,8 +351,8 @@ def test_a_removal_ordered_by_a_stranger_is_none(store: Store) -> None:
 
 def test_a_removal_with_another_tree_does_not_hold(store: Store) -> None:
     body = retention(store.log, 1, 1)
-    (gone,) = body["ranges"]  # type: ignore[misc]
-    gone["subtrees"][0][1] = gone["subtrees"][-1][1]  # type: ignore[index]
+    subtrees = body["ranges"][0]["subtrees"]
+    subtrees[0][1] = subtrees[-1][1]
     append(store.root, "retention", body)
     store.path(store.log.names[1]).unlink()
     found = the_failure(store.report())

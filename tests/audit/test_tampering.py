@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.audit.findings import Kind
 from sidecar.ledger.checkpoint import Checkpoint
+from sidecar.ledger.origin import Place
 from sidecar.ledger.tree import Frontier
 from sidecar.privacy.master import LocalMasterKey
 from tests.support import audited
@@ -34,7 +35,6 @@ from tests.support.sealed_store import (
     PLACE,
     Encryption,
     LogMaker,
-    Place,
     Row,
     Tampered,
     leaf_hash,

@@ -15,6 +15,7 @@ from sidecar.audit.verify import Job, verify
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note, SigningKey
+from sidecar.ledger.origin import Place
 from sidecar.objects import AUDITOR, open_store
 from sidecar.privacy.master import MasterKey
 from sidecar.site_log import KeyAuthor, open_site_log
@@ -24,7 +25,6 @@ from tests.support.sealed_store import (
     START_US,
     Encryption,
     LogMaker,
-    Place,
 )
 
 NOW_US = START_US + 30 * DAY_US
