@@ -23,7 +23,7 @@ from tests.support import azurite as azure
 from tests.support.azurite import Azurite
 from tests.support.fault_proxy import Fault, FaultProxy, Status
 from tests.support.mounts import tmpfs
-from tests.support.seaweed import ADMINISTRATOR, BUCKET, WRITER, Identity, Seaweed
+from tests.support.seaweed import BUCKET, VERSIONED, WRITER, Identity, Seaweed
 
 NAME = "records/model=m/digest=d/date=2026-11-25/c.n.w.p.r.b-L000000000000-000000000001-0f0f.parquet"
 DATA = bytes(range(256)) * 4096
@@ -88,6 +88,19 @@ def test_another_content_under_a_name_does_not_replace_the_first(
     assert sink(proxy, folder).put(NAME, b"first") is PutResult.CREATED
     assert sink(proxy, folder).put(NAME, b"second") is PutResult.EXISTED
     assert seaweed.content(f"{folder}/{NAME}") == b"first"
+
+
+def test_in_a_versioned_bucket_not_even_a_plain_put_of_the_writer_loses_the_first_content(
+    seaweed: Seaweed, folder: str
+) -> None:
+    seaweed.keep_versions()
+    store, name = seaweed.client(WRITER, VERSIONED), f"{folder}/{NAME}"
+    first = obstore.put(store, name, b"first", mode="create", use_multipart=False)
+    obstore.put(store, name, b"second", use_multipart=False)
+    kept = obstore.get(seaweed.client(bucket=VERSIONED), name, options={"version": str(first["version"])})
+    assert bytes(kept.bytes()) == b"first"
+    with pytest.raises((PermissionDeniedError, GenericError), match=r"AccessDenied|403"):
+        obstore.delete(store, name)
 
 
 def test_of_many_sinks_one_creates(seaweed: Seaweed, proxy: FaultProxy, folder: str) -> None:
@@ -396,7 +409,3 @@ def test_a_full_store_refuses_and_takes_the_rest_once_it_has_space(
                 assert server.content(f"full/{name}") == data
         finally:
             server.kill()
-
-
-def test_the_administrator_of_these_tests_is_not_the_writer() -> None:
-    assert ADMINISTRATOR != WRITER

@@ -172,7 +172,7 @@ async def _give(behaviour: Behaviour, answer: bytes, writer: asyncio.StreamWrite
         _reset(writer)
         return
     if behaviour is Fault.ANSWER_500:
-        answer = b"HTTP/1.1 500 Made up\r\nContent-Length: 0\r\n\r\n"
+        answer = b"HTTP/1.1 500 Made up\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     elif behaviour is Fault.HALF_ANSWER:
         answer = answer[: answer.index(b"\r\n") + 12]
     elif behaviour is Fault.SLOW_ANSWER:

@@ -23,6 +23,8 @@ from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
 BUCKET = "evidence"
+VERSIONED = "versioned"
+"""A bucket that `keep_versions` makes."""
 READY_S = 90.0
 
 
@@ -46,7 +48,7 @@ PUT_ONLY_POLICY = {
         {
             "Effect": "Allow",
             "Action": ["s3:PutObject", "s3:AbortMultipartUpload"],
-            "Resource": [f"arn:aws:s3:::{BUCKET}/*"],
+            "Resource": [f"arn:aws:s3:::{BUCKET}/*", f"arn:aws:s3:::{VERSIONED}/*"],
         }
     ],
 }
@@ -144,11 +146,18 @@ class Seaweed:
     def content(self, name: str) -> bytes:
         return bytes(obstore.get(self.client(), name).bytes())
 
-    def empty(self) -> None:
-        """Remove every object."""
-        names = self.names()
-        if names:
-            obstore.delete(self.client(), names)
+    def keep_versions(self) -> None:
+        """Make the bucket VERSIONED, in which nothing that was put is lost."""
+        obstore.put(self.client(bucket=VERSIONED), "first", b"", use_multipart=False)
+        done = subprocess.run(
+            [weed_program(), "shell", f"-master=127.0.0.1:{self._ports['master']}"],
+            input=f"s3.bucket.versioning -name {VERSIONED} -enable\nexit\n",
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert "Enabled" in done.stdout, done.stdout + done.stderr
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + READY_S
