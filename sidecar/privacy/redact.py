@@ -18,7 +18,7 @@ from sidecar.privacy.bodies import BodyRules, Found, OpenBody
 from sidecar.privacy.heads import HeadRules, needs_key, without_header
 from sidecar.privacy.patterns import Patterns, matches
 from sidecar.privacy.replacement import Replacer
-from sidecar.privacy.rules import DEFAULT_RULES, Rule, Target
+from sidecar.privacy.rules import DEFAULT_RULES, MAX_RULES, Rule, Target
 from sidecar.privacy.target import TargetRules
 from sidecar.records import Message, Observation
 
@@ -137,8 +137,10 @@ class Redactor:
     ) -> None:
         """`rules` in the order they were given; `defaults` adds those for credentials in headers.
 
-        Raises ConfigError if a rule hashes and there is no key.
+        Raises ConfigError if a rule hashes and there is no key, or for too many rules.
         """
+        if len(rules) > MAX_RULES:
+            raise ConfigError(f"redaction: {len(rules)} rules, at most {MAX_RULES} are taken: join some")
         hashing = needs_key(rules)
         if hashing is not None and hash_key is None:
             raise ConfigError(

@@ -388,3 +388,8 @@ def test_a_fault_in_an_opener_drops_the_body_and_logs_no_value(caplog: pytest.Lo
 def test_the_root_can_be_dropped_or_masked() -> None:
     assert redact(["response.body:$=drop"], request(b"{}")).response.body == b""
     assert redact(["response.body:$=mask"], request(b"{}")).response.body == b'"***"'
+
+
+def test_too_many_rules_are_refused() -> None:
+    with pytest.raises(ConfigError, match="257 rules"):
+        redactor(*(f"header:x-{number}=drop" for number in range(257)))
