@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Flags = Mapping[str, str | Sequence[str] | None]
 """Values of the command line by key (plus `config`); None or empty when not given."""
 
+_MEMBERS = {"redact": ("where", "action")}
+"""Settings whose items may also be written as mappings."""
 _SERVICE_VARIABLE = re.compile(
     r"^SIDECAR_(.*_)?(SERVICE_HOST|SERVICE_PORT(_.+)?|PORT(_[0-9]+_(TCP|UDP|SCTP).*)?)$"
 )
@@ -124,7 +126,7 @@ def _from_file(config: Raw) -> tuple[dict[str, Raw], list[dict[str, Raw]] | None
                 raise ConfigError(f"{origin}: must be a list of routes, each with name, listen and upstream")
             routes = [_route_entries(item, path) for item in node.value]
         else:
-            texts = _texts(node, origin, BY_KEY[key].many)
+            texts = _texts(node, origin, BY_KEY[key].many, _MEMBERS.get(key))
             if texts is not None:
                 raws[key] = Raw(texts, origin)
     return raws, routes
@@ -163,16 +165,32 @@ def _entries(node: yaml.Node, path: str, known: list[str]) -> list[tuple[str, ya
     return entries
 
 
-def _texts(node: yaml.Node, origin: str, many: bool) -> tuple[str, ...] | None:
-    """The scalar, or list of scalars, as written; None for an empty value."""
+def _texts(
+    node: yaml.Node, origin: str, many: bool, members: tuple[str, str] | None = None
+) -> tuple[str, ...] | None:
+    """The scalar, or list of scalars, as written; None for an empty value.
+
+    An item with two `members` is the text of both, joined by an equals sign.
+    """
     import yaml
 
     if isinstance(node, yaml.ScalarNode):
         return None if node.tag == "tag:yaml.org,2002:null" else (node.value,)
-    if (
-        many
-        and isinstance(node, yaml.SequenceNode)
-        and all(isinstance(item, yaml.ScalarNode) for item in node.value)
-    ):
-        return tuple(item.value for item in node.value) or None
-    raise ConfigError(f"{origin}: must be {'one value or a list of values' if many else 'one value'}")
+    if many and isinstance(node, yaml.SequenceNode):
+        items = [_joined(item, members) if members else item for item in node.value]
+        if all(isinstance(item, yaml.ScalarNode) for item in items):
+            return tuple(item.value for item in items) or None
+    hint = f", or of mappings with {' and '.join(members)}" if members else ""
+    raise ConfigError(f"{origin}: must be {'one value or a list of values' if many else 'one value'}{hint}")
+
+
+def _joined(node: yaml.Node, members: tuple[str, str]) -> yaml.Node:
+    """A mapping of just these members as one scalar; any other node as it is."""
+    import yaml
+
+    if not isinstance(node, yaml.MappingNode):
+        return node
+    pairs = {key.value: value.value for key, value in node.value if isinstance(value, yaml.ScalarNode)}
+    if len(node.value) != len(members) or pairs.keys() != set(members):
+        return node
+    return yaml.ScalarNode("tag:yaml.org,2002:str", "=".join(pairs[name] for name in members))

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from sidecar.errors import ConfigError
 from sidecar.privacy.keys import parse_key, parse_subject
-from sidecar.privacy.rules import DEFAULT_HEADERS, Rule, parse_mapping, parse_rule
+from sidecar.privacy.rules import DEFAULT_HEADERS, Action, Rule, parse_mapping, parse_rule
+from sidecar.settings_sources import gather
+from sidecar.settings_table import BY_KEY
 
 TEXT = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
 SOURCES = Path(__file__).parents[2] / "sidecar" / "privacy"
@@ -50,6 +53,28 @@ def test_the_yaml_shown_is_rules_in_both_forms() -> None:
         "request.body:$.applicant.name=mask",
         r"regex:\b\d{3}-\d{2}-\d{4}\b=mask",
     ]
+
+
+def test_the_yaml_shown_is_read_by_the_settings(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```yaml\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
+    file = tmp_path / "sidecar.yaml"
+    file.write_text(block)
+    raws, _ = gather({"config": str(file)}, {})
+    assert [parse_rule(text).action for text in raws["redact"].texts] == [Action.MASK, Action.MASK]
+    for wrong in ("{where: a}", "{where: a, action: b, more: c}", "{where: [a], action: b}", "[a]"):
+        file.write_text(f"redact:\n  - {wrong}\n")
+        with pytest.raises(ConfigError, match=r":1: redact: must be .*mappings with where and action"):
+            gather({"config": str(file)}, {})
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["redact", "redact_defaults", "count_redacted", "keys", "hash_keys", "hash_key", "master_key", "subject"]
+    + ["subjects_store", "body_limit", "decode_limit"],
+)
+def test_the_settings_named_exist(key: str) -> None:
+    assert f"`{key}`" in TEXT
+    assert key in BY_KEY
 
 
 def test_the_default_headers_are_listed() -> None:
