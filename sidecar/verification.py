@@ -57,6 +57,7 @@ _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
     metavar="FILE",
     help="Master key of the subject keys: also open every key and check what it was sealed to.",
 )
+@click.option("--keys-store", metavar="URL", help="Where the key objects are, if not in the store.")
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report to file.")
@@ -75,6 +76,7 @@ def verify(
     trust: tuple[str, ...],
     witness: tuple[str, ...],
     master_key: Path | None,
+    keys_store: str | None,
     jobs: int | None,
     as_json: bool,
     html: Path | None,
@@ -89,7 +91,9 @@ def verify(
     now_us = time.time_ns() // 1000
     selection = Selection(path_safe(model) if model else None, _day(since, now_us), _day(until, now_us))
     master = read_master_key(master_key) if master_key is not None else None
-    job = Job(store, AUDITOR, trusted, selection, jobs or len(os.sched_getaffinity(0)), now_us, master)
+    keys = for_command(keys_store) if keys_store is not None else None
+    processes = jobs or len(os.sched_getaffinity(0))
+    job = Job(store, AUDITOR, trusted, selection, processes, now_us, master, keys)
     state = Progress(resume) if resume is not None else None
     try:
         with _bar() as advance:

@@ -37,7 +37,11 @@ class SubjectsVerdict:
 
 
 def check_subjects(
-    store: Store, batches: list[BatchFacts], orders: dict[str, dict[str, Order]], master: MasterKey | None
+    keys_store: Store,
+    store: Store,
+    batches: list[BatchFacts],
+    orders: dict[str, dict[str, Order]],
+    master: MasterKey | None,
 ) -> SubjectsVerdict:
     """Every subject key a row names is there as it was written, or a trusted order to erase it is."""
     verdict = SubjectsVerdict()
@@ -47,7 +51,7 @@ def check_subjects(
         if not isinstance(name, str) or not facts.subjects:
             continue
         try:
-            found: KeyObject | None = _read(store.get(name), facts)
+            found: KeyObject | None = _read(keys_store.get(name), facts)
         except ObjectMissing:
             found = None
         except (ValueError, PrivacyError) as error:

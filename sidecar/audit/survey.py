@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from sidecar.audit import naming, sealed
 from sidecar.audit.batch import BatchFacts
@@ -52,12 +53,12 @@ class Selection:
 
     def __str__(self) -> str:
         parts = [
-            f"model folder {self.model}" if self.model else "",
-            f"from {self.since}" if self.since else "",
-            f"to {self.until}" if self.until else "",
+            f"of model {unquote(self.model)}" if self.model else "",
+            f"from {self.since} on" if self.since else "",
+            f"up to {self.until}" if self.until else "",
         ]
         text = ", ".join(part for part in parts if part)
-        return text and f"logs with records of {text}; of their other batches only the stored leaf hashes"
+        return text and f"logs with records {text}; of their other batches only the stored leaf hashes"
 
 
 @dataclass(slots=True)
@@ -89,9 +90,17 @@ class Survey:
     """Everything that takes the facts of all batches together."""
 
     def __init__(
-        self, store: Store, trust: Trust, now_us: int, selection: Selection, master: MasterKey | None
+        self,
+        store: Store,
+        trust: Trust,
+        now_us: int,
+        selection: Selection,
+        master: MasterKey | None = None,
+        keys_store: Store | None = None,
     ) -> None:
+        """`keys_store`: where the key objects are, if not in the store; with `master` they are opened too."""
         self._master = master
+        self._keys_store = keys_store or store
         self._store = store
         self._trust = trust
         self._now_us = now_us
@@ -142,7 +151,7 @@ class Survey:
         log.enrolled_by = key.enrolled_by
         log.findings = [*walk.findings, *key.findings, *_future(walk, self._now_us), *_gaps(links)]
         log.lost = sum(sum(each.gaps.values()) for each in links)
-        subjects = check_subjects(self._store, links, self._site.orders, self._master)
+        subjects = check_subjects(self._keys_store, self._store, links, self._site.orders, self._master)
         log.erased = subjects.erased_records
         log.findings += subjects.findings
         return log

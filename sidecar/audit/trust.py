@@ -33,40 +33,37 @@ class Trust:
         return public in known
 
 
-def read_key(text: str) -> VerifierKey | CosignerKey:
-    """A public key from its text, from a file that holds it, or from a private key's file.
+def read_trust(trusted: Iterable[str], witnesses: Iterable[str]) -> Trust:
+    """Trusted keys and witnesses from what the command line says; either kind of key will do for both."""
+    keys: list[VerifierKey] = []
+    for text in trusted:
+        keys += (VerifierKey(key.name, key.public_key) for key in read_keys(text))
+    cosigners: list[CosignerKey] = []
+    for text in witnesses:
+        cosigners += (CosignerKey(key.name, key.public_key) for key in read_keys(text))
+    return Trust(tuple(keys), tuple(cosigners))
+
+
+def read_keys(text: str) -> list[VerifierKey | CosignerKey]:
+    """Public keys: the text of one, a file with a line for each, or the file of a private one.
 
     Raises UsageError for what is none of these.
     """
-    line = text.strip()
     try:
         path = Path(text)
-        if path.is_file():
-            line = path.read_text().strip()
-    except (OSError, ValueError) as error:
-        raise UsageError(f"key {text!r}: cannot be read: {error}") from error
-    try:
-        if line.startswith("PRIVATE+KEY+"):
-            verifier: VerifierKey | CosignerKey = SigningKey.parse(line).verifier
-            return verifier
-        return parse_verifier(line)
-    except LedgerError as error:
+        lines = path.read_text().splitlines() if path.is_file() else [text]
+        found = [_read_key(line.strip()) for line in lines if line.strip() and not line.startswith("#")]
+    except (OSError, ValueError, LedgerError) as error:
         raise UsageError(
             f"key {text[:120]!r}: {error}: give a file or the text that `sidecar keys show` prints"
         ) from error
+    if not found:
+        raise UsageError(f"key {text[:120]!r}: an empty file: give one with a key in it")
+    return found
 
 
-def read_trust(trusted: Iterable[str], witnesses: Iterable[str]) -> Trust:
-    """Trusted keys and witnesses from what the command line says; either kind of key will do for both."""
-    found: list[VerifierKey] = []
-    for text in trusted:
-        key = read_key(text)
-        found.append(VerifierKey(key.name, key.public_key))
-    cosigners: list[CosignerKey] = []
-    for text in witnesses:
-        key = read_key(text)
-        cosigners.append(CosignerKey(key.name, key.public_key))
-    return Trust(tuple(found), tuple(cosigners))
+def _read_key(line: str) -> VerifierKey | CosignerKey:
+    return SigningKey.parse(line).verifier if line.startswith("PRIVATE+KEY+") else parse_verifier(line)
 
 
 @dataclass(slots=True)

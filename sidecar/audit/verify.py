@@ -32,6 +32,7 @@ class Job:
     jobs: int
     now_us: int
     master: MasterKey | None = None
+    keys_store: Store | None = None
 
 
 def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> StoreReport:
@@ -48,7 +49,9 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
     inventory, chosen = take_inventory(store, job.selection)
     tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
     facts = _facts(store, job, tasks, inventory.sizes, state, advance)
-    Survey(store, job.trust, job.now_us, job.selection, job.master).run(inventory, facts, report)
+    Survey(store, job.trust, job.now_us, job.selection, job.master, job.keys_store).run(
+        inventory, facts, report
+    )
     report.seconds = time.monotonic() - started
     return report
 

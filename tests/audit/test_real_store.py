@@ -111,3 +111,21 @@ def test_tampering_with_it_is_named(shipped: tuple[Path, str, int], tmp_path: Pa
     assert [(each["kind"], each["field"], each["records"]) for each in failed] == [
         ("altered", "status", [rows[3]["record_id"]])
     ]
+
+
+def test_a_witness_knows_of_the_end_that_was_cut_off(shipped: tuple[Path, str, int], tmp_path: Path) -> None:
+    store, key, _ = shipped
+    copy, witness = tmp_path / "copy", tmp_path / "witness.key"
+    shutil.copytree(store, copy)
+    assert command("keys", "new", "--name", "witness.example", "--out", str(witness))[0] == 0
+    done = command("witness", "--store", str(copy), "--key", str(witness))
+    assert done[0] == 0, done
+    found = verify(copy, "--trust", key, "--witness", str(witness))
+    assert found["intact"], found
+    assert {log["witnessed"]["by"] for log in found["logs"]} == {"witness.example"}
+    last = max(copy.rglob("*.parquet"), key=lambda path: int(path.name.split("-L")[1].split("-")[1]))
+    last.unlink()
+    found = verify(copy, "--trust", key, "--witness", str(witness))
+    failed = [each["kind"] for log in found["logs"] for each in log["findings"] if each["failure"]]
+    assert failed == ["truncated"]
+    assert found["findings"] == []
