@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -129,3 +130,54 @@ def test_a_witness_knows_of_the_end_that_was_cut_off(shipped: tuple[Path, str, i
     failed = [each["kind"] for log in found["logs"] for each in log["findings"] if each["failure"]]
     assert failed == ["truncated"]
     assert found["findings"] == []
+
+
+def test_a_subject_erased_for_real(tmp_path: Path) -> None:
+    keys = {name: tmp_path / f"{name}.key" for name in ("master", "hash", "operator")}
+    for name in ("master", "hash"):
+        keys[name].write_text(name[0].encode().hex() * 32)
+        keys[name].chmod(0o400)
+    keys["operator"].write_text(ENROLMENT_KEY.private_text())
+    keys["operator"].chmod(0o600)
+    with (
+        model_server() as upstream,
+        running_sidecar(
+            tmp_path,
+            upstream.port,
+            model="mortgage",
+            master_key=str(keys["master"]),
+            hash_key=str(keys["hash"]),
+            subject="header:x-applicant",
+            enrolment_key=str(keys["operator"]),
+        ) as running,
+    ):
+        for subject in ("anna", "bert", "anna"):
+            request = urllib.request.Request(
+                f"http://127.0.0.1:{running.port}/predict", data=b'{"n":1}', headers={"X-Applicant": subject}
+            )
+            urllib.request.urlopen(request, timeout=10).read()
+        running.stop()
+    store = tmp_path / "records"
+    options = ("--trust", str(keys["operator"]), "--master-key", str(keys["master"]))
+    found = verify(store, *options)
+    assert found["intact"], found
+    assert found["logs"][0]["exchanges"] == 3
+    done = command(
+        *("erase", "--store", str(store), "--key", str(keys["operator"]), "--subject", "anna"),
+        *("--master-key", str(keys["master"]), "--reason", "request 17"),
+    )
+    assert done[0] == 0, done
+    found = verify(store, *options)
+    assert found["intact"], found
+    assert (found["logs"][0]["erased"], found["logs"][0]["notes"]) == (2, ["erased"])
+    (path,) = (store / "subjects").iterdir()
+    content = path.read_text()
+    tag = json.loads(content)["subjects"][0]["tag"]
+    path.write_text(content.replace(tag, tag[:-1] + ("1" if tag[-1] == "0" else "0")))
+    found = verify(store, "--trust", str(keys["operator"]))
+    failed = [each["field"] for log in found["logs"] for each in log["findings"] if each["failure"]]
+    assert failed == ["keys"]
+    path.unlink()
+    found = verify(store, *options)
+    failed = [each["kind"] for log in found["logs"] for each in log["findings"] if each["failure"]]
+    assert failed == ["keys removed"]
