@@ -23,6 +23,8 @@ from sidecar.settings_table import TABLE
 LAZY = {
     "find": ("sidecar.lookup", "List records of a store, newest first."),
     "show": ("sidecar.lookup", "Print one record whole: identity, times, request and response."),
+    "compact": ("sidecar.compaction", "Repeat many small files in few large ones, proven equal."),
+    "replay": ("sidecar.replay", "Send a recorded request again and compare the answers."),
     "verify": ("sidecar.verification", "Recompute every log of a store and say what is intact."),
     "prove": ("sidecar.verification", "Write a receipt of one record that anyone can check offline."),
     "keys": ("sidecar.keyring", "Make keys, show keys, and enrol pods."),
