@@ -175,6 +175,50 @@ def test_an_object_is_put_as_the_role_of_a_web_identity(
     assert seaweed.content(f"credentials/{name}") == b"data"
 
 
+def token_server(proxy: FaultProxy) -> None:
+    body = b'{"access_token": "a-token-9c2e", "token_type": "Bearer", "expires_in": 3600}'
+    proxy.otherwise = Status(200, body, "Content-Type: application/json\r\n")
+
+
+def test_googles_metadata_server_gives_the_token_of_the_pods_identity(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FaultProxy(0) as metadata, FaultProxy(0, Status(200, headers='ETag: "0f"\r\n')) as store:
+        token_server(metadata)
+        host = metadata.endpoint.removeprefix("http://")
+        monkeypatch.setenv("GCE_METADATA_HOST", host)
+        environment = {"HOME": str(tmp_path), "GCE_METADATA_HOST": host}
+        monkeypatch.setenv("HOME", str(tmp_path))
+        made = StoreOptions(endpoint=store.endpoint, retries=0, environment=environment)
+        assert sink_for("gs://bucket/x", options=made, create=False).put("a", b"data") is PutResult.CREATED
+        assert metadata.seen[-1].headers["metadata-flavor"] == "Google"
+        assert store.seen[0].headers["authorization"] == "Bearer a-token-9c2e"
+
+
+def test_azures_workload_identity_exchanges_the_pods_token(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    authority, context = server_context(tmp_path)
+    answer = Status(201, headers='ETag: "0f"\r\nLast-Modified: Wed, 25 Nov 2026 02:00:00 GMT\r\n')
+    with FaultProxy(0, tls=context) as entra, FaultProxy(0, answer) as store:
+        token_server(entra)
+        environment = {
+            "AZURE_STORAGE_ACCOUNT_NAME": "account",
+            "AZURE_FEDERATED_TOKEN_FILE": str(token),
+            "AZURE_CLIENT_ID": "a-client",
+            "AZURE_TENANT_ID": "a-tenant",
+            "AZURE_AUTHORITY_HOST": entra.endpoint,
+        }
+        for key, value in environment.items():
+            monkeypatch.setenv(key, value)
+        made = StoreOptions(endpoint=store.endpoint, ca=str(authority), retries=0, environment=environment)
+        assert sink_for("az://container/x", options=made, create=False).put("a", b"data") is PutResult.CREATED
+        assert entra.seen[0].target == "/a-tenant/oauth2/v2.0/token"
+        assert store.seen[0].headers["authorization"] == "Bearer a-token-9c2e"
+
+
 def test_a_metadata_service_that_knows_no_role_is_told_as_missing_credentials(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seaweed: Seaweed
 ) -> None:
