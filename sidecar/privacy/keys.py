@@ -31,7 +31,7 @@ MAX_VALUE_CHARACTERS: Final = 256
 SUBJECT_SEPARATOR: Final = "\0"
 """Stands between the subjects of an exchange that is about several people."""
 
-_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+_BEYOND_64_BITS: Final = 2.0**63
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,47}")
 _READABLE = (Target.BODY, Target.HEADER)
 
@@ -159,7 +159,14 @@ class _Bodies:
                 except Unresolved:
                     continue
                 for location in locations:
-                    yield value_at(value, location)
+                    found = value_at(value, location)
+                    if isinstance(found, float) and abs(found) >= _BEYOND_64_BITS:
+                        # orjson rounds integers of that size, and numbers of customers can be as long.
+                        try:
+                            found = value_at(self._exact(message), location)
+                        except (ValueError, RecursionError, MemoryError):
+                            continue
+                    yield found
 
     def _value(self, side: str) -> Any:
         """The side's JSON value; None, in which no key is found, if there is none."""
@@ -171,13 +178,14 @@ class _Bodies:
         if not message.body:
             return None
         try:
-            body = self._open(message)
-            if not _LONG_NUMBER.search(body):
-                try:
-                    return orjson.loads(body)
-                except orjson.JSONDecodeError:
-                    pass
-            # With NaN, which Python's clients write, and integers beyond 64 bits, which orjson rounds.
-            return json.loads(body)
+            try:
+                return orjson.loads(self._open(message))
+            except orjson.JSONDecodeError:
+                # NaN and the like, which Python's clients write.
+                return self._exact(message)
         except (DecodeError, ValueError, RecursionError, MemoryError):
             return None
+
+    def _exact(self, message: Message) -> Any:
+        """The body's value with integers of any size."""
+        return json.loads(self._open(message))
