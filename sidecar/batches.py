@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import IO, Any, cast
 
 import orjson
@@ -14,6 +14,8 @@ from sidecar.audit.parquet import METADATA_KEY
 from sidecar.errors import ObjectMissing, StoreError
 from sidecar.objects import Entry, Store
 
+COMPACTED = "compacted"
+"""Folder of copies that `sidecar compact` makes."""
 TAIL_BYTES = 64 * 1024
 """Read at once from a file's end: the footer of most."""
 
@@ -51,6 +53,28 @@ def metadata(store: Store, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise StoreError(f"{name}: its `sidecar` metadata is no JSON object")
     return found
+
+
+def copies(
+    store: Store, model_folder: str, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """Compacted files of a model's days that are wanted, each with the names of the batches it repeats.
+
+    `model_folder` is `model=…/`. Raises StoreError for one that does not say what it repeats.
+    """
+    for digest in store.folders(f"{COMPACTED}/{model_folder}"):
+        for day in store.folders(digest):
+            if not wanted(day.rpartition("/date=")[2]):
+                continue
+            partition = day.removeprefix(f"{COMPACTED}/")
+            for entry in store.list(day):
+                try:
+                    sources = [str(each["file"]) for each in metadata(store, entry.name)["sources"]]
+                except (KeyError, TypeError) as error:
+                    raise StoreError(
+                        f"{entry.name}: does not say which batches it repeats: delete it"
+                    ) from error
+                yield entry.name, frozenset(f"{RECORDS}{partition}/{each}" for each in sources)
 
 
 class _Ranged(io.RawIOBase):

@@ -156,12 +156,16 @@ def _write_private(path: Path, text: str) -> None:
         raise UsageError(f"key {path}: exists, and keys are not overwritten: give another --out") from None
     except OSError as error:
         raise UsageError(f"key {path}: {error.strerror}: give a folder that can be written") from error
-    with os.fdopen(descriptor, "w") as file:
-        # Whatever the umask or a default ACL of the folder says.
-        os.fchmod(descriptor, 0o600)
-        file.write(text)
-        file.flush()
-        os.fsync(descriptor)
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            # Whatever the umask or a default ACL of the folder says.
+            os.fchmod(descriptor, 0o600)
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise UsageError(f"key {path}: {error.strerror}: give a folder that can be written") from error
 
 
 def _described(key: VerifierKey) -> dict[str, str]:

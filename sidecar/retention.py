@@ -13,7 +13,7 @@ import click
 
 from sidecar.archive.when import readable
 from sidecar.audit.naming import RECORDS, BatchName
-from sidecar.batches import by_log, metadata
+from sidecar.batches import by_log, copies, metadata, named_batches
 from sidecar.errors import LedgerError, ObjectMissing, SidecarError, UsageError
 from sidecar.held import Held, HoldsOnBatches
 from sidecar.keyring import JSON, KEY, STORE, TRUST
@@ -156,6 +156,7 @@ class Run:
                 for origin, batches in sorted(logs.items()):
                     gone = [each.range for each in self._removals.get(origin, [])]
                     plan_log(plan, wanted, batches, gone, self._holds, self.store.get, self._subjects)
+                plan.copies = self._copies(plan, wanted)
             plans.append(plan)
         return plans
 
@@ -166,12 +167,22 @@ class Run:
             return known
         folders = set(known.values())
         for folder in self.store.folders(RECORDS):
-            if f"{folder}/" in folders:
-                continue
-            first = next((each for each in self.store.list(folder)), None)
-            if first is not None:
+            first = next(iter(named_batches(self.store.list(folder))), None)
+            if first is not None and f"{folder}/" not in folders:
                 known[str(metadata(self.store, first.name).get("model"))] = f"{folder}/"
         return known
+
+    def _copies(self, plan: Plan, wanted: Wanted) -> list[str]:
+        """Compacted files that repeat what goes or has gone: what is removed must not live on beside it."""
+        going = {each.name for each in plan.objects}
+        for found in self._removals.values():
+            going |= {each.name for removal in found for each in removal.range.objects}
+        folder = wanted.folder.removeprefix(RECORDS)
+        return [
+            name
+            for name, sources in copies(self.store, folder, wanted.is_over)
+            if not going.isdisjoint(sources)
+        ]
 
     def _left(self, batches: Sequence[BatchName]) -> list[_Pending]:
         names = {each.name: each for each in batches}
@@ -207,6 +218,8 @@ class Run:
     def carry_out(self, plans: Sequence[Plan]) -> None:
         """Say it in the site log, then do it, range by range: whatever is interrupted can be finished."""
         for plan in plans:
+            for name in plan.copies:
+                self.store.delete(name)
             for part in plan.parts:
                 body = to_json(
                     Retention(
@@ -256,6 +269,8 @@ def _show(run: Run, plans: Sequence[Plan], yes: bool) -> None:
                 f"  {found.origin}: leaves {found.first_leaf} to {found.last_leaf}, "
                 f"{len(found.objects)} files, {readable(found.t_min_us)} to {readable(found.t_max_us)}"
             )
+        if plan.copies:
+            click.echo(f"  with {len(plan.copies)} compacted files that repeat some of it")
         for kept in plan.kept:
             click.echo(f"  kept: {kept.named.name}: {kept.why}")
         for origin, reason in plan.refused:
@@ -308,6 +323,7 @@ def _to_json(run: Run, plans: Sequence[Plan], yes: bool) -> dict[str, Any]:
                     }
                     for part in plan.parts
                 ],
+                "copies": plan.copies,
                 "kept": [{"name": kept.named.name, "why": kept.why} for kept in plan.kept],
                 "refused": [{"origin": origin, "why": why} for origin, why in plan.refused],
             }

@@ -55,6 +55,8 @@ class Plan:
     kept: list[Kept] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     """Logs that are not as they were sealed, and where."""
+    copies: list[str] = field(default_factory=list)
+    """Compacted files that repeat some of it."""
     blocked: str | None = None
     """The hold on the whole model."""
 
@@ -74,7 +76,11 @@ class Wanted:
 
     def may_go(self, named: BatchName) -> bool:
         """By its name, without looking into it."""
-        return named.name.startswith(self.folder) and _day_end_us(named.date) <= self.cutoff_us
+        return named.name.startswith(self.folder) and self.is_over(named.date)
+
+    def is_over(self, date: str) -> bool:
+        """Whether the whole day is old enough."""
+        return _day_end_us(date) <= self.cutoff_us
 
 
 @dataclass(slots=True)
@@ -191,7 +197,7 @@ class _Walk:
     def _is_old(self, facts: BatchFacts) -> bool:
         if facts.t_last_us is None or facts.t_last_us >= self._wanted.cutoff_us:
             return False
-        if facts.metadata.get("model") != self._wanted.model:
+        if {facts.metadata.get("model"), facts.log_value("model")} != {self._wanted.model}:
             raise LedgerError(f"{facts.named.file}: is filed under another model: run `sidecar verify` first")
         return True
 

@@ -22,7 +22,7 @@ from sidecar.site.bodies import Hold, Release, Retention, read, to_json
 from sidecar.site.removed import removals
 from sidecar.site_log import KeyAuthor, open_site_log
 from tests.support.commands import Ran, sidecar
-from tests.support.sealed_store import DAY_US, Encryption, LogMaker, Tampered, tamper
+from tests.support.sealed_store import DAY_US, Encryption, LogMaker, Tampered, encode, tamper
 
 OPERATOR = SigningKey("operator.example", b"o" * 32)
 STRANGER = SigningKey("stranger.example", b"s" * 32)
@@ -381,6 +381,38 @@ def test_key_objects_in_a_store_of_their_own_go_too(store: Path, key: Path, tmp_
     (store / "subjects").rename(keys / "subjects")
     retain(store, key, "--yes", "--keys-store", keys)
     assert len(list((keys / "subjects").iterdir())) == 2
+
+
+def compacted(store: Path, made: LogMaker, names: list[str]) -> Path:
+    """A compacted file that repeats these batches, in the folder of the first."""
+    rows = [row for name in names for row in Tampered(store, name).rows]
+    sources = [{"file": name.rsplit("/", 1)[-1], "rows": 1} for name in names]
+    path = store / names[0].replace("records/", "compacted/")
+    path = path.with_name("0123456789abcdef.parquet")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(encode(rows, {"compacted": 1, "rows": len(rows), "sources": sources}))
+    return path
+
+
+def test_compacted_copies_of_what_goes_go_too_and_others_stay(store: Path, key: Path) -> None:
+    made = log(store)
+    goes, stays = compacted(store, made, made.names[:1]), compacted(store, made, made.names[2:3])
+    found = retain(store, key)[1]
+    assert found["models"][0]["copies"] == [str(goes.relative_to(store))]
+    assert goes.exists()
+    retain(store, key, "--yes")
+    assert not goes.exists()
+    assert stays.exists()
+
+
+def test_a_copy_that_was_made_of_what_is_gone_goes_the_next_time(store: Path, key: Path) -> None:
+    made = log(store)
+    copy = compacted(store, made, made.names[:1])
+    data = copy.read_bytes()
+    retain(store, key, "--yes")
+    copy.write_bytes(data)
+    assert retain(store, key, "--yes")[1]["removed"] == 0
+    assert not copy.exists()
 
 
 def test_a_log_that_is_not_intact_is_not_touched_from_there_on(store: Path, key: Path) -> None:
