@@ -55,7 +55,7 @@ class EventSink:
         return self._url
 
     def put(self, name: str, data: bytes) -> PutResult:
-        """Deliver the batch's events, within the request time-out or little more.
+        """Deliver the batch's events, within twice the request time-out.
 
         Raises StoreError when any was not taken; objects that are no batches
         are refused, since nobody would keep them.
@@ -172,7 +172,8 @@ def _namespace(metadata: bytes | None) -> str:
         return ""
     facts: dict[str, Any] = orjson.loads(metadata)
     parts = str(facts.get("origin", "")).split(".")
-    return parts[1] if len(parts) >= 6 and parts[1] != "_" else ""
+    # A long name is cut in an origin and marked by ~: better none than a wrong one.
+    return parts[1] if len(parts) >= 6 and parts[1] != "_" and "~" not in parts[1] else ""
 
 
 def _reason(error: BaseException) -> str:
