@@ -50,6 +50,7 @@ _TRANSPORT = {
     ),
     ("credential", "token"): "its credentials cannot be read: docs/stores.md names the variables and files",
     ("incompletemessage",): "it closed the connection before it answered",
+    ("badscheme",): "its endpoint is plain http:// and was not given as store_endpoint",
     ("bareredirect",): "it sent the request elsewhere: set the bucket's region",
     ("missingetag",): "its answer is not that of an object store",
 }
