@@ -72,7 +72,7 @@ class Patterns:
         return self.replacement(rule, text)
 
     def replacement(self, rule: Rule, matched: str) -> str:
-        return self._replacer.text(rule.action, matched.encode("utf-8", "surrogateescape"))
+        return self._replacer.text(rule.action, matched.encode("utf-8", "surrogatepass"))
 
 
 def matches(pattern: re.Pattern[str], text: str, keep: Collection[str] = ()) -> list[Span]:

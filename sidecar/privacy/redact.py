@@ -6,6 +6,7 @@ only what comes out of here.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,6 +22,8 @@ from sidecar.privacy.replacement import Replacer
 from sidecar.privacy.rules import DEFAULT_RULES, MAX_RULES, Rule, Target
 from sidecar.privacy.target import TargetRules
 from sidecar.records import Message, Observation
+
+log = logging.getLogger(__name__)
 
 Observe = Callable[[Message, Message], Observation | None]
 """Decodes a redacted exchange again; None if it cannot be decoded any more."""
@@ -161,7 +164,8 @@ class Redactor:
     ) -> Redaction:
         """What may be stored of an exchange; the very objects handed in if no rule applies.
 
-        `observe` is called whenever a body or the request's target changed.
+        `observe` is called whenever a body or the request's target changed. Never
+        raises: an exchange that cannot be redacted comes back empty.
         """
         if not self._has_body_rules and (
             request.head in self._request.clean
@@ -169,6 +173,19 @@ class Redactor:
             and not (request.trailers or request.interim or response.trailers or response.interim)
         ):
             return Redaction(request, response, observation, None, False)
+        try:
+            return self._redact(request, response, observation, observe)
+        except Exception as error:
+            # What a fault of ours kept from being looked at must not be stored, and must not stop the
+            # analyst for ever either. The fault's text can quote values: only its kind is logged.
+            log.error("redaction failed on an exchange, which is emptied: %s", type(error).__name__)
+            said = {"rules": [], "dropped": {"exchange": "a rule failed on it"}}
+            empty = [Message(b"", b"", length=each.length, complete=False) for each in (request, response)]
+            return Redaction(empty[0], empty[1], None, orjson.dumps(said).decode(), False)
+
+    def _redact(
+        self, request: Message, response: Message, observation: Observation | None, observe: Observe
+    ) -> Redaction:
         account = _Account(set(), {}, [])
         drop_opaque = self._has_body_rules or (
             # Its headers are compressed, so that header rules cannot look at them.

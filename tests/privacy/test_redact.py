@@ -4,8 +4,10 @@ import gzip
 import hashlib
 import hmac
 import json
+import re
 import zlib
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
@@ -393,3 +395,23 @@ def test_the_root_can_be_dropped_or_masked() -> None:
 def test_too_many_rules_are_refused() -> None:
     with pytest.raises(ConfigError, match="257 rules"):
         redactor(*(f"header:x-{number}=drop" for number in range(257)))
+
+
+def test_a_fault_in_a_rule_empties_the_exchange_and_logs_no_value(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty:
+        def finditer(self, text: str) -> None:
+            raise RuntimeError(text)
+
+    sound = parse_rule("regex:x=mask")
+    rule = replace(sound, where=replace(sound.where, pattern=cast("re.Pattern[str]", Faulty())))
+    tool = Redactor([rule], open_body, KEY)
+    result = tool.redact(request(b"{}", target=b"/s3cret"), response(), None, observe)
+    assert b"s3cret" not in stored_bytes(result)
+    assert said(result.redacted)["dropped"] == {"exchange": "a rule failed on it"}
+    assert "RuntimeError" in caplog.text
+    assert "s3cret" not in caplog.text
+
+
+def test_a_lone_surrogate_beside_a_match_is_no_fault() -> None:
+    body = b'{"a": "\\ud83d s3cret\\u002d1"}'
+    assert b"s3cret" not in redact([r"regex:s3cret-\d=hash"], request(body)).request.body
