@@ -64,6 +64,7 @@ class LmdbVolume:
         """Create the file. Raises WriteFailed."""
         self.number = number
         self.path = volume_path(folder, number)
+        self._metasync = metasync
         try:
             reserve_reader_table(self.path)
             self._env = lmdb.open(
@@ -110,6 +111,11 @@ class LmdbVolume:
 
     def close(self) -> None:
         open_here.pop(self.path.resolve(), None)
+        if not self._metasync:
+            # Else the meta page of the last commit would wait for the kernel while later volumes are
+            # synced: a power cut then leaves a hole in the middle of the journal, volume by volume.
+            with contextlib.suppress(lmdb.Error):
+                self._env.sync(True)
         self._env.close()
 
     def _unlink(self) -> None:

@@ -36,3 +36,22 @@ def remount(folder: Path, option: str) -> None:
     done = _mount("-o", f"remount,{option}", str(folder))
     if done.returncode:
         pytest.skip(f"{folder} cannot be remounted {option}: {done.stderr.strip()}")
+
+
+@contextmanager
+def ext4(image: Path, folder: Path, size_mib: int = 0) -> Iterator[Path]:
+    """An ext4 in a file, mounted through a loop device; made first if a size is given. Skips where that fails."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting an ext4 needs root")
+    if size_mib:
+        with image.open("wb") as file:
+            file.truncate(size_mib << 20)
+        subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    folder.mkdir(exist_ok=True)
+    done = _mount("-o", "loop", str(image), str(folder))
+    if done.returncode:
+        pytest.skip(f"no loop device can be mounted here: {done.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=False)
