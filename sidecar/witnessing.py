@@ -54,11 +54,15 @@ class _Memory:
     problems: list[Problem] = field(default_factory=list)
     """As of the last entry of this witness."""
     removed: dict[str, list[RemovedRange]] = field(default_factory=dict)
+    believed: set[str] = field(default_factory=set)
+    """Keys whose retention runs were believed though nobody named them."""
 
     def follow(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             retention, witness = read(entry, Retention), read(entry, Witness)
             if retention is not None and (self.operators is None or entry.key in self.operators):
+                if self.operators is None and entry.key != self.key:
+                    self.believed.add(entry.key)
                 for each in retention.ranges:
                     self.removed.setdefault(each.origin, []).append(each)
             if witness is not None and entry.key == self.key:
@@ -133,7 +137,7 @@ def witness(
         for _ in reader:
             pass
         _remember(state, reader.head)
-    _report(run, courses, as_json)
+    _report(run, courses, sorted(memory.believed), as_json)
     if run.problems:
         count = len(run.problems)
         raise LedgerError(f"{count} {'problem' if count == 1 else 'problems'} with the logs, named above")
@@ -296,7 +300,7 @@ def _remember(path: Path, head: Head) -> None:
         raise SidecarError(f"state {path}: {error.strerror}: give a folder that can be written") from error
 
 
-def _report(run: _Run, courses: Sequence[Course], as_json: bool) -> None:
+def _report(run: _Run, courses: Sequence[Course], believed: list[str], as_json: bool) -> None:
     seen = sum(len(entry.body["checkpoints"]) for entry in run.entries)
     if as_json:
         click.echo(
@@ -306,6 +310,7 @@ def _report(run: _Run, courses: Sequence[Course], as_json: bool) -> None:
                     "cosigned": seen,
                     "entries": [entry.index for entry in run.entries],
                     "stamped": sum(entry.body["timestamp"] is not None for entry in run.entries),
+                    "retention_believed_of": believed,
                     "problems": [to_json(problem) for problem in run.problems],
                 }
             )
@@ -318,3 +323,5 @@ def _report(run: _Run, courses: Sequence[Course], as_json: bool) -> None:
         f"{len(courses)} logs, {seen} new checkpoints cosigned"
         + (f" in entry {added} of the site log" if added else "; nothing new")
     )
+    for key in believed:
+        click.echo(f"note: what {key} says was removed was believed; --trust KEY believes none but that key")

@@ -7,6 +7,7 @@ import time
 from base64 import b64decode
 from hashlib import sha256
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -187,7 +188,9 @@ def test_a_witness_goes_on_over_what_was_removed(store: Path, key: Path, tmp_pat
     fresh = tmp_path / "fresh.key"
     fresh.write_text(SigningKey("fresh.example", b"f" * 32).private_text())
     ran = sidecar("witness", "--store", store, "--key", fresh, "--json")
-    assert (ran.code, json.loads(ran.out)["cosigned"]) == (0, 1)
+    found = json.loads(ran.out)
+    assert (ran.code, found["cosigned"]) == (0, 1)
+    assert found["retention_believed_of"] == [str(OPERATOR.verifier)]
     # Removed, but not on this operator's word.
     ran = sidecar("witness", "--store", store, "--key", fresh, "--trust", STRANGER.verifier, "--from-start")
     assert ran.code == 1
@@ -527,3 +530,50 @@ def test_long_ranges_are_cut_into_entries_of_bounded_size(
     assert (ran.code, found["removed"], found["entries"]) == (0, 5, [0, 1, 2])
     assert left(store) == {made.names[-1]}
     assert '"removed"' not in verify(store)[1]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_is_removed_in_whatever_order_the_rest_verifies(store: Path, key: Path, seed: int) -> None:
+    random = Random(seed)
+    logs = [_random_log(store, random, number) for number in range(random.randint(1, 3))]
+    base = ("--store", store, "--key", key)
+    for _ in range(3):
+        if random.random() < 0.5:
+            assert sidecar("witness", *base).code == 0
+        if random.random() < 0.4:
+            held = f"{random.choice(logs).log}.{random.randint(1, 60)}"
+            place(store, Hold(scope="record", record=held, reason="x"))
+        model, age = random.choice(("mortgage", "fraud")), f"{random.randint(185, 620)}d"
+        assert retain(store, key, "--yes", model=model, age=age)[0].code == 0
+        found = json.loads(verify(store)[1])
+        findings = [*found["findings"], *(each for log in found["logs"] for each in log["findings"])]
+        # Nobody certified these logs; anything else would be a failure.
+        assert {each["kind"] for each in findings if each["failure"]} <= {"unknown key"}
+    assert sidecar("witness", *base).code == 0
+    assert sidecar("witness", *base, "--from-start").code == 0
+
+
+def _random_log(store: Path, random: Random, number: int) -> LogMaker:
+    made = LogMaker(
+        store,
+        SigningKey("log", bytes([number + 1]) * 32),
+        boot=f"2025010{number + 1}T000000-aaaaaaaaaa",
+        t_us=NOW_US - 600 * DAY_US,
+    )
+    batches = random.randint(1, 9)
+    for batch in range(batches):
+        if batch:
+            other = random.random() < 0.3
+            if other:
+                made.model, made.epoch = random.choice(("mortgage", "fraud")), made.epoch + 1
+            made.add("batch", details={"name": made.names[-1], "sha256": made.last_sha256})
+            if other:
+                made.identity()
+        made.exchanges(random.randint(0, 40))
+        if random.random() < 0.3:
+            made.gap(random.randint(1, 5))
+        if batch == batches - 1 and random.random() < 0.7:
+            made.add("close", details={"size": made.frontier.size})
+        made.cut()
+        made.t_us += random.choice((0, 1, 60, 90)) * DAY_US
+    return made

@@ -333,6 +333,27 @@ def test_two_witnesses_do_not_lean_on_each_other(store: Path, key: Path, tmp_pat
     assert len({entry.cosigner for entry in entries(store)}) == 2
 
 
+def test_two_runs_of_one_witness_at_once_do_not_both_speak(
+    store: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from sidecar.witnessing import _courses as courses
+
+    log(store)
+
+    def overtaken(*arguments: Any) -> Any:
+        found = courses(*arguments)
+        with monkeypatch.context() as patched:
+            patched.setattr("sidecar.witnessing._courses", courses)
+            assert witness(store, key)[0].code == 0
+        return found
+
+    monkeypatch.setattr("sidecar.witnessing._courses", overtaken)
+    ran, _ = witness(store, key)
+    assert (ran.code, len(ran.err.splitlines())) == (1, 1)
+    assert "another run of this witness appended entry 0: run again" in ran.err
+    assert len(entries(store)) == 1
+
+
 def test_many_logs_make_several_entries(store: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.witnessing.SEEN_PER_ENTRY", 2)
     for number in range(5):
