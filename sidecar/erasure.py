@@ -83,12 +83,13 @@ def erase(
     masters = _masters(master_files)
     writer = author(key_file)
     opened = for_command(store)
+    whom = _subject(subject, reason)
     run = EraseRun(
         opened,
         for_command(keys_store) if keys_store else opened,
         writer,
         {writer.key, *(str(key) for key in public_keys(trust))},
-        tags_of(_subject(subject), masters),
+        tags_of(whom, masters),
     )
     run.require_free()
     now_us = time.time_ns() // 1000
@@ -111,7 +112,7 @@ def _masters(files: tuple[Path, ...]) -> list[LocalMasterKey]:
         raise UsageError(str(error)) from error
 
 
-def _subject(given: str) -> str:
+def _subject(given: str, reason: str | None) -> str:
     subject = sys.stdin.readline().rstrip("\r\n") if given == "-" else given
     if not subject:
         raise UsageError("--subject: is empty: give the subject as the sidecars see it")
@@ -119,6 +120,10 @@ def _subject(given: str) -> str:
         subject.encode()
     except UnicodeEncodeError as error:
         raise UsageError("--subject: is no valid text: give it in the terminal's encoding") from error
+    if reason is not None and subject in reason:
+        raise UsageError(
+            "--reason: names the subject, and the site log keeps it for ever: name a case instead"
+        )
     return subject
 
 
@@ -240,7 +245,8 @@ def _hold(
     subject: str | None, master_files: tuple[Path, ...], model: str | None, record: str | None, reason: str
 ) -> Hold:
     if subject is not None:
-        return Hold(scope="subject", tags=tags_of(_subject(subject), _masters(master_files)), reason=reason)
+        whom = _subject(subject, reason)
+        return Hold(scope="subject", tags=tags_of(whom, _masters(master_files)), reason=reason)
     if master_files:
         raise UsageError("hold: --master-key is for --subject")
     if model is not None:

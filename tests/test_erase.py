@@ -416,6 +416,30 @@ def test_a_subject_that_is_none_is_a_usage_error(store: Path, key: Path, master:
     assert erase(store, key, master, subject)[0].code == 2
 
 
+def test_a_reason_that_names_the_subject_is_refused(store: Path, key: Path, master: Path) -> None:
+    log(store, (ADA,))
+    ran, _ = erase(store, key, master, ADA, "--reason", f"{ADA} wrote to us")
+    assert ran.code == 2
+    assert ADA not in ran.err
+    ran = sidecar(
+        *(
+            "hold",
+            "--store",
+            store,
+            "--key",
+            key,
+            "--subject",
+            ADA,
+            "--master-key",
+            master,
+            "--reason",
+            f"of {ADA}",
+        )
+    )
+    assert ran.code == 2
+    assert not (store / "site").exists()
+
+
 def test_a_master_key_file_that_is_none_is_a_usage_error(store: Path, key: Path, tmp_path: Path) -> None:
     for text in ("", "x", "00"):
         assert erase(store, key, master_file_with(tmp_path / "m", text), ADA)[0].code == 2
