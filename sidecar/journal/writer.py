@@ -35,7 +35,7 @@ UNPACKABLE = "unpackable"
 class JournalWriter:
     """Append-only, from one event loop's thread. Never raises for the journal's trouble: it sheds and counts.
 
-    `accepting` turns False, and `reason` says why, while exchanges cannot be
+    `accepting` is False, and `reason` says why, while exchanges cannot be
     expected to be recorded; what is appended meanwhile is kept as long as
     `pending_bytes` stays within its limit, then shed into gap records.
     """
@@ -50,7 +50,6 @@ class JournalWriter:
         epochs: Iterable[Epoch] = (),
         open_volume: VolumeFactory = LmdbVolume,
     ) -> None:
-        self.accepting = True
         self.reason = ""
         self.detail = ""
         """The last trouble in full, for status and logs."""
@@ -60,6 +59,8 @@ class JournalWriter:
         self._clock = clock
         self._limits = limits
         self._limit = limits.pending_bytes
+        self._full_at = self._limit - (SEAL_BYTES if self._limit > 4 * SEAL_BYTES else 0)
+        """Pending bytes at which no further exchange should be begun; what is in flight needs the rest."""
         self._committer = Committer(
             folder,
             boot,
@@ -103,6 +104,11 @@ class JournalWriter:
             self._routes[name] = RouteNumbers(name, base, seq)
             self._slots[base + Route.ENDED] = seq
         self._committer.start(started)
+
+    @property
+    def accepting(self) -> bool:
+        """Whether an exchange that is begun at this moment can be expected to be recorded."""
+        return not self._blocked and self.pending_bytes < self._full_at
 
     @property
     def pending_bytes(self) -> int:
@@ -163,11 +169,12 @@ class JournalWriter:
         elif self._timer is None:
             self._arm()
 
-    def whole_appender(self, name: str) -> Callable[[int, str, int, int, int, int, int, bytes, bytes], None]:
+    def whole_appender(self, name: str) -> Callable[[int, str, int, int, int, int, int, bytes, bytes], int]:
         """A faster `append` for one route's complete exchanges whose two messages are one chunk each.
 
         The function takes connection, client, epoch, t_request_us, request_end_ns,
-        first_byte_ns, end_ns, request and response, and counts their bytes too.
+        first_byte_ns, end_ns, request and response, and counts their bytes too. It
+        returns the exchange's `seq`, 0 if it was shed.
         """
         slots = self._slots
         base = self._counters.base(name)
@@ -191,7 +198,7 @@ class JournalWriter:
             end_ns: int,
             request: bytes,
             response: bytes,
-        ) -> None:
+        ) -> int:
             nonlocal exchanges, asked, answered
             route = self._routes[name]
             request_bytes = len(request)
@@ -202,7 +209,7 @@ class JournalWriter:
             open_bytes = self._open_bytes + request_bytes + response_bytes + ENTRY_BYTES
             if open_bytes > self._room:
                 self._shed(route, self.reason or OVERLOAD, t_us)
-                return
+                return 0
             if route.gap_first:
                 self._write_gap(route)
                 open_bytes += ENTRY_BYTES
@@ -224,6 +231,7 @@ class JournalWriter:
                 self.flush()
             elif self._timer is None:
                 self._arm()
+            return seq
 
         self._settlers.append(settle)
         return append
@@ -476,6 +484,4 @@ class JournalWriter:
             self._write_gaps()
 
     def _update(self) -> None:
-        overloaded = self.pending_bytes >= self._limit - (SEAL_BYTES if self._limit > 4 * SEAL_BYTES else 0)
-        self.reason = self._blocked or (OVERLOAD if overloaded else "")
-        self.accepting = not self.reason
+        self.reason = self._blocked or (OVERLOAD if self.pending_bytes >= self._full_at else "")

@@ -18,6 +18,9 @@ class Blind:
     def request_rest(self, data: bytes) -> int:
         return len(data)
 
+    def undelivered(self, missing_bytes: int) -> list[int]:
+        return []
+
     def request_eof(self) -> None: ...
     def response_data(self, data: bytes) -> None: ...
     def response_eof(self) -> None: ...

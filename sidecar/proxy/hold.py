@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
 from sidecar.counters import Route
+from sidecar.proxy.delivery import JournalPort, report
 from sidecar.proxy.route_context import RouteContext
-from sidecar.records import Delivery, Exchange, Outcome
-
-
-class JournalPort(Protocol):
-    """What the data plane needs of the journal."""
-
-    @property
-    def accepting(self) -> bool: ...
-    def append(self, exchange: Exchange, on_durable: Callable[[bool], None] | None = None) -> object: ...
-    def shed(self, route: str, reason: str, t_us: int) -> object: ...
-    def delivery(self, delivery: Delivery) -> object: ...
+from sidecar.records import Exchange, Outcome
 
 
 class HeldConnection(Protocol):
@@ -112,13 +102,15 @@ class ResponseHold:
             self._eof = True
             self._arm()
 
-    def lost(self) -> None:
-        """The client is gone; what is still held will never be delivered."""
+    def lost(self) -> tuple[int, set[int]]:
+        """The client is gone: how many bytes of which exchanges were held and will never be delivered."""
+        held_bytes = sum(map(len, self._bytes))
+        numbers: set[int] = set()
         if self.active:
-            self._recorded += self._pending
-            self._undelivered(Outcome.CLIENT_ABORT)
+            numbers = {exchange.seq for exchange in (*self._recorded, *self._pending)}
         self._pending.clear()
         self._stop()
+        return held_bytes, numbers
 
     def _arm(self) -> None:
         self._connection.pace_upstream()
@@ -150,7 +142,8 @@ class ResponseHold:
         failed, self._failed = self._failed, False
         connection = self._connection
         if failed and self._limit_s is None:
-            self._undelivered(Outcome.REFUSED)
+            numbers = [exchange.seq for exchange in self._recorded]
+            report(self._context, self._journal, numbers, Outcome.REFUSED)
             self._stop()
             connection.withdraw(begun)
         else:
@@ -160,12 +153,6 @@ class ResponseHold:
             if eof:
                 connection.pass_eof()
             connection.pace_upstream()
-
-    def _undelivered(self, outcome: Outcome) -> None:
-        context = self._context
-        for exchange in sorted(self._recorded, key=lambda each: each.seq):
-            context.slots[context.base + Route.DELIVERY_FAILURES] += 1
-            self._journal.delivery(Delivery(context.route, exchange.seq, context.clock.wall_us(), outcome))
 
     def _stop(self) -> None:
         if self._timer is not None:

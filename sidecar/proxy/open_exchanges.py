@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from sidecar.counters import Route
 from sidecar.proxy.capture import PREFIX_BYTES, BodyReader
@@ -15,6 +16,9 @@ START, HEAD, BODY, STASH, RAW = range(5)
 """States of one direction: between messages, inside a head, inside a body, waiting
 for the verdict on an upgrade (requests only), and no longer framed."""
 
+REMEMBERED: Final = 16
+"""Ended exchanges of a connection that a failed delivery can still be told of."""
+
 
 class OpenExchanges:
     """State that both directions of a connection share; knows nothing of the bytes' meaning."""
@@ -24,6 +28,7 @@ class OpenExchanges:
         "_connection",
         "_context",
         "_end",
+        "_ended",
         "_methods",
         "_now_ns",
         "_raw",
@@ -51,6 +56,8 @@ class OpenExchanges:
         self._connection = connection
         self._client = client
         self._end = end or context.end
+        self._ended: list[tuple[int, int]] = []
+        """Number (0 unless complete) and response bytes of the last exchanges that ended."""
         self._now_ns = context.clock.monotonic_ns
         self._request_state = START
         self._response_state = START
@@ -106,6 +113,18 @@ class OpenExchanges:
         if first.first_byte_ns != NEVER or first.request_end_ns == NEVER:
             return None
         return first.start_ns + first.request_end_ns
+
+    def undelivered(self, missing_bytes: int) -> list[int]:
+        """Numbers of the complete exchanges that the last so many response bytes belong to."""
+        missing_bytes -= sum(each.response_bytes for each in self._waiting)
+        found = []
+        for seq, size in reversed(self._ended):
+            if missing_bytes <= 0:
+                break
+            if seq:
+                found.append(seq)
+            missing_bytes -= size
+        return found
 
     # Ends
 
@@ -177,6 +196,11 @@ class OpenExchanges:
         if exchange.request_cut is not None or exchange.response_cut is not None:
             slots[base + Route.CUT] += 1
         self._end(exchange)
+        self._ended.append(
+            (exchange.seq if exchange.outcome == Outcome.COMPLETE else 0, exchange.response_bytes)
+        )
+        if len(self._ended) > 2 * REMEMBERED:
+            del self._ended[:-REMEMBERED]
 
     # What is kept
 

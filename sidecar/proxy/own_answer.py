@@ -43,7 +43,8 @@ class OwnAnswer:
     def begin(self) -> None:
         client = self._client
         client.say(self._response)
-        if not self._unrecorded or client.nothing_follows:
+        seen = client.observer
+        if not self._unrecorded or client.eof or seen.asked or seen.unframed:
             self.finish()
         else:
             self._settings.loop.call_later(LINGER_S, self.finish)
@@ -66,4 +67,4 @@ class OwnAnswer:
         client.leave_upstream()
         if client.transport.can_write_eof() and not client.transport.is_closing():
             client.transport.write_eof()
-        self._settings.loop.call_later(0 if client.ended else LINGER_S, client.transport.close)
+        self._settings.loop.call_later(0 if client.eof else LINGER_S, client.transport.close)

@@ -34,8 +34,9 @@ REMEMBERED_HEAD_BYTES: Final = 4096
 MAX_MISSES: Final = 3
 """Chunks in a row that were not one message before a connection's direction stops trying."""
 
-EndWhole = Callable[[int, str, int, int, int, int, int, bytes, bytes], object]
-"""Takes connection, client, epoch, t_request_us, request_end_ns, first_byte_ns, end_ns, request, response."""
+EndWhole = Callable[[int, str, int, int, int, int, int, bytes, bytes], int]
+"""Takes connection, client, epoch, t_request_us, request_end_ns, first_byte_ns, end_ns, request, response;
+returns the number that the record got, 0 if there is none."""
 
 
 class QuickObserver(ConnectionObserver):
@@ -46,6 +47,7 @@ class QuickObserver(ConnectionObserver):
         "_end_whole",
         "_known_request",
         "_known_response",
+        "_last",
         "_phase",
         "_quick_request",
         "_recorded",
@@ -77,6 +79,8 @@ class QuickObserver(ConnectionObserver):
         self._started = int(context.base + Route.STARTED)
         self._started_us = self._started_ns = 0
         self._recorded = True
+        self._last = 0
+        """Number of the last exchange that ended here, 0 if it left no record."""
         self._known_request = self._known_response = b""
         self._request_size = self._response_size = -1
         """The last head that was accepted, and its message's size: the same again needs no parsing."""
@@ -144,7 +148,7 @@ class QuickObserver(ConnectionObserver):
             end_ns = self._now_ns() - self._started_ns
             if self._recorded:
                 self._budget.held -= len(request)
-                self._end_whole(
+                self._last = self._end_whole(
                     self._connection,
                     self._client,
                     self._context.epoch,
@@ -234,6 +238,12 @@ class QuickObserver(ConnectionObserver):
         if self._quick_request is not None:
             return self._started_ns
         return super().silent_since_ns()
+
+    def undelivered(self, missing_bytes: int) -> list[int]:
+        """Of the exchanges that ended on the short way, the last alone is remembered."""
+        if not self._last or (self._ended and self._ended[-1][0] > self._last):
+            return super().undelivered(missing_bytes)
+        return [self._last] if missing_bytes > sum(each.response_bytes for each in self._waiting) else []
 
     def response_eof(self) -> None:
         self._settle()

@@ -16,6 +16,7 @@ from typing import cast
 from sidecar.counters import Global, Route
 from sidecar.proxy.answers import answer
 from sidecar.proxy.blind import Blind
+from sidecar.proxy.delivery import report, unacknowledged
 from sidecar.proxy.dial import Dial
 from sidecar.proxy.framing import may_be_head
 from sidecar.proxy.gate import Gate
@@ -35,9 +36,9 @@ class Client(asyncio.Protocol):
     """The client's side; owns the pair."""
 
     __slots__ = (
+        "_broken",
         "_cut_off",
         "_dial",
-        "_eof",
         "_forward",
         "_full",
         "_gate",
@@ -45,6 +46,7 @@ class Client(asyncio.Protocol):
         "_own",
         "_settings",
         "_upstream",
+        "eof",
         "gone",
         "observer",
         "transport",
@@ -60,8 +62,11 @@ class Client(asyncio.Protocol):
         self._forward: Callable[[bytes], None] | None = None
         """The upstream transport's write, once chunks may go straight through."""
         self._gate = Gate(self, settings) if settings.closed else None
-        self._eof = False
+        self.eof = False
+        """The client will send no more."""
         self._full = False
+        self._broken: Outcome | None = None
+        """Why this side was reset here."""
         self._cut_off = False
         """The upstream broke while bytes were held; the client is reset once these have left."""
         self._own: OwnAnswer | None = None
@@ -117,9 +122,9 @@ class Client(asyncio.Protocol):
             self.trouble(error)
 
     def eof_received(self) -> bool:
-        if self._eof:  # uvloop reports it again whenever reading is resumed
+        if self.eof:  # uvloop reports it again whenever reading is resumed
             return True
-        self._eof = True
+        self.eof = True
         self.watched(self.observer.request_eof)
         if self._own is not None:
             self._own.finish()
@@ -140,8 +145,7 @@ class Client(asyncio.Protocol):
         settings.open_connections.discard(self)
         settings.context.slots[Global.CONNECTIONS_OPEN] = len(settings.open_connections)
         self._dial.cancel()
-        if self._hold is not None:
-            self._hold.lost()
+        self._note_delivery(error)
         upstream = self._upstream
         if upstream is not None and not upstream.lost:
             if error is not None or not upstream.eof:
@@ -149,6 +153,17 @@ class Client(asyncio.Protocol):
             else:
                 upstream.transport.close()
         self.watched(lambda: self.observer.closed(Outcome.CLIENT_ABORT, "client closed its connection"))
+
+    def _note_delivery(self, error: Exception | None) -> None:
+        """The client's side has ended: what was recorded as complete, and did not arrive?"""
+        missing_bytes, held = self._hold.lost() if self._hold is not None else (0, set())
+        outcome = self._broken
+        if error is not None or outcome not in (None, Outcome.REFUSED):
+            ended = self._own is not None or (self._upstream is not None and self._upstream.eof)
+            missing_bytes += max(unacknowledged(self.transport) - ended, 0)
+        context, journal = self._settings.context, self._settings.journal
+        numbers = held.union(self.observer.undelivered(missing_bytes))
+        report(context, journal, numbers, Outcome.CLIENT_ABORT if outcome is None else outcome)
 
     def pause_writing(self) -> None:
         self._full = True
@@ -188,7 +203,7 @@ class Client(asyncio.Protocol):
             self._forward = upstream.transport.write
         if not upstream.full:
             self.transport.resume_reading()
-        if self._eof:
+        if self.eof:
             upstream.send_eof()
 
     def unreachable(self, why: str, asked: bool) -> None:
@@ -198,7 +213,7 @@ class Client(asyncio.Protocol):
         if asked:
             self.transport.resume_reading()
             self.answer(Outcome.UPSTREAM_ERROR, 503, "upstream_unavailable", why)
-        elif self._eof:
+        elif self.eof:
             self.transport.close()
 
     # Answers of the recorder's own
@@ -220,16 +235,6 @@ class Client(asyncio.Protocol):
         response = answer(status, error, self._settings.upstream, why, bodiless)
         self._own = OwnAnswer(self, self._settings, response, outcome, why, recorded=unseen is not None)
         self._own.begin()
-
-    @property
-    def nothing_follows(self) -> bool:
-        """The client has sent all of its request, as far as that can be told."""
-        return self.observer.asked or self.observer.unframed or self._eof
-
-    @property
-    def ended(self) -> bool:
-        """The client will send no more."""
-        return self._eof
 
     def leave_upstream(self) -> None:
         """Break the upstream's side, if it stands."""
@@ -288,7 +293,7 @@ class Client(asyncio.Protocol):
         if self.holding:
             self._cut_off = True
         else:
-            self._abort()
+            self._abort(Outcome.UPSTREAM_ERROR)
 
     def pass_eof(self) -> None:
         """Give the upstream's FIN to the client."""
@@ -304,7 +309,7 @@ class Client(asyncio.Protocol):
         if upstream is not None and not upstream.lost:
             upstream.read(not self._full and not self.holding)
         elif self._cut_off and not self.holding:
-            self._abort()
+            self._abort(Outcome.UPSTREAM_ERROR)
         if self._gate is not None:
             self._gate.answer_due()
 
@@ -353,16 +358,17 @@ class Client(asyncio.Protocol):
         """End what is in flight with `outcome` and reset both sides."""
         self.watched(lambda: self.observer.closed(outcome, why))
         self.leave_upstream()
-        self._abort()
+        self._abort(outcome)
 
     def _close_if_over(self) -> None:
-        if self._eof and self._upstream is not None and self._upstream.eof and not self.holding:
+        if self.eof and self._upstream is not None and self._upstream.eof and not self.holding:
             self.close()
 
-    def _abort(self) -> None:
-        """Reset the client, once the bytes on their way to it have left."""
+    def _abort(self, outcome: Outcome) -> None:
+        """Reset the client, once the bytes on their way to it have arrived."""
         if not self.gone:
-            reset(self._settings.loop, self.transport)
+            self._broken = outcome
+            reset(self._settings.loop, self.transport, arrive=True)
 
     def _ended(self, exchange: Exchange) -> None:
         self._settings.journal.append(exchange)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sidecar.proxy.hold import JournalPort
+from sidecar.proxy.delivery import JournalPort
 from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Exchange

@@ -8,6 +8,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Final, cast
 
+from sidecar.proxy.delivery import unacknowledged
 from sidecar.proxy.splice_settings import SpliceSettings
 
 if TYPE_CHECKING:
@@ -90,11 +91,17 @@ class Upstream(asyncio.Protocol):
             reset(self._settings.loop, self.transport)
 
 
-def reset(loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, waited_s: float = 0.0) -> None:
-    """Close with RST, so that a cut-off message cannot look like a whole one; buffered bytes leave first."""
-    if transport.get_write_buffer_size() and waited_s < RESET_WAIT_S and not transport.is_closing():
+def reset(
+    loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, arrive: bool = False, waited_s: float = 0.0
+) -> None:
+    """Close with RST, so that a cut-off message cannot look like a whole one; buffered bytes leave first.
+
+    `arrive`: and are acknowledged first, since a reset throws away what the kernel still has.
+    """
+    left = transport.get_write_buffer_size() or (arrive and unacknowledged(transport))
+    if left and waited_s < RESET_WAIT_S and not transport.is_closing():
         transport.pause_reading()
-        loop.call_later(0.01, reset, loop, transport, waited_s + 0.01)
+        loop.call_later(0.01, reset, loop, transport, arrive, waited_s + 0.01)
         return
     raw = transport.get_extra_info("socket")
     if raw is not None and not transport.is_closing():

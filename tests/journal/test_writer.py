@@ -237,3 +237,23 @@ async def test_the_reader_in_the_same_process_follows_a_live_writer(tmp_path: Pa
         assert seen == 200
         assert reader.backlog() == (0, 0)
         reader.close()
+
+
+async def test_a_full_queue_is_known_at_once_and_whole_exchanges_are_told_their_number(
+    tmp_path: Path,
+) -> None:
+    """Policy closed asks before each request; much may arrive between two commits."""
+    rig = Rig(tmp_path)
+    async with rig:
+        whole = rig.writer.whole_appender("default")
+        numbers = []
+        while rig.writer.accepting:
+            rig.begin()
+            numbers.append(whole(1, "client", 1, 0, 0, 0, 0, b"q" * 30_000, b"r" * 30_000))
+        assert numbers == list(range(1, len(numbers) + 1)), "none was shed before the writer said no"
+        assert rig.writer.pending_bytes <= SMALL.pending_bytes
+        while number := whole(1, "client", 1, 0, 0, 0, 0, b"q" * 30_000, b"r" * 30_000):
+            numbers.append(number)
+            rig.begin()
+        rig.begin()
+        await rig.until(lambda: rig.writer.accepting)

@@ -105,7 +105,7 @@ class Route1:
         end_ns: int,
         request: bytes,
         response: bytes,
-    ) -> None:
+    ) -> int:
         exchange = Exchange(ROUTE, connection, client, t_us, 0)
         exchange.epoch = epoch
         exchange.request_end_ns = request_end_ns
@@ -116,6 +116,8 @@ class Route1:
         self.slots[BASE + Route.REQUEST_BYTES] += len(request)
         self.slots[BASE + Route.RESPONSE_BYTES] += len(response)
         self.ended.append(exchange)
+        exchange.seq = len(self.ended) + len(self.sheds)
+        return exchange.seq
 
 
 def show(observer: ConnectionObserver, dialogue: Iterable[Step], clock: Clock | None = None) -> None:
