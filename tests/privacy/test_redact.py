@@ -265,9 +265,9 @@ def test_a_body_that_cannot_be_looked_into_is_dropped_whole(
     [
         (b"br", b"s3cret"),
         (b"gzip", b"s3cret"),
-        (b"gzip", gzip.compress(b'{"name":"s3cret"}')[:-3]),
+        (b"gzip", gzip.compress(b'{"name":"s3cret"}', mtime=0)[:-3]),
         (b"s3cret", b"s3cret"),
-        (b"gzip", gzip.compress(b" " * (2 << 20) + b'{"name":"s3cret"}')),
+        (b"gzip", gzip.compress(b" " * (2 << 20) + b'{"name":"s3cret"}', mtime=0)),
     ],
 )
 def test_an_unreadable_content_coding_drops_the_body(coding: bytes, body: bytes) -> None:
