@@ -81,8 +81,6 @@ class DuckEngine:
         Raises StoreError when a file cannot be read, and UsageError when the
         predicate fails on a row.
         """
-        import duckdb
-
         condition, values = query.sql()
         ordered = f" ORDER BY t_request_us DESC, record_id LIMIT {query.limit}" if query.limit else ""
         places = [self._places[each.file.name] for each in footers]
@@ -90,21 +88,20 @@ class DuckEngine:
         text = f"SELECT {columns} FROM read_parquet(?, hive_partitioning=false) WHERE {condition}{ordered}"
         try:
             rows: list[Row] = self._connection.execute(text, [places, *values]).fetchall()
-        except duckdb.Error as error:
+        except Exception as error:
+            # Damaged files make the engine raise more than its own errors: texts that are no UTF-8, for one.
             raise self._reason(error, places, query) from error
         self._take_account(footers)
         return rows if query.limit else sorted(rows, key=lambda row: (-row[TIME], row[ID]))
 
     def _reason(self, error: Exception, places: list[str], query: Query) -> Exception:
-        import duckdb
-
         reason = first_line(error)
         if query.where is not None:
             try:
                 self._connection.execute("SELECT count(record_id) FROM read_parquet(?)", [places]).fetchall()
                 return UsageError(f"--where: {reason}")
-            except duckdb.Error:
-                pass
+            except Exception:
+                reason = f"{reason} (without --where neither)"
         return StoreError(f"{self._name(places[0])}: cannot be read: {reason}")
 
     def _take_account(self, footers: Sequence[Footer]) -> None:
@@ -150,8 +147,9 @@ def checked_where(text: str) -> str:
     with duckdb.connect(":memory:") as connection:
         lock(connection, [])
         try:
+            # Without parentheses, so that it cannot close them; with them below, where it will stand.
             (found,) = connection.execute(
-                "SELECT json_serialize_sql(?)", [f"SELECT (\n{text}\n)"]
+                "SELECT json_serialize_sql(?)", [f"SELECT\n{text}\n"]
             ).fetchone() or ("{}",)
             tree = json.loads(found)
             if tree.get("error"):

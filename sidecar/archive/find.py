@@ -15,9 +15,12 @@ from sidecar.archive.source import Source
 from sidecar.archive.table import Table
 from sidecar.errors import StoreError
 
-CHUNK_ROWS = 16_384
-CHUNK_FILES = 64
+CHUNK_ROWS = 65_536
+CHUNK_FILES = 256
+RECORDED = frozenset({"exchange", "gap", "delivery", "event"})
+"""Kinds whose time is of the day in their file's name."""
 _DAY_US = 86_400_000_000
+_FOREVER_US = 1 << 62
 
 Problem = Callable[[StoreError], None]
 
@@ -69,10 +72,11 @@ def _newest_first(source: Source, query: Query, problem: Problem, use_duckdb: bo
     """Days hold disjoint times; within one, a file is read when its last row's turn comes."""
     for date, folders in catalog.days(source, query.model, query.digest):
         begin_us = _day_start_us(date)
-        # What sealing adds to a log stands in the file of the rows beside it, which may be of the day before.
-        if not query.may_overlap(begin_us, begin_us + 2 * _DAY_US):
+        # What sealing adds to a log stands in the file of the rows beside it, which may be days older.
+        end_us = begin_us + _DAY_US - 1 if query.kinds <= RECORDED else _FOREVER_US
+        if not query.may_overlap(begin_us, end_us):
             continue
-        candidates = _candidates(source, query, problem, date, folders, begin_us)
+        candidates = _candidates(source, query, problem, date, folders, (begin_us, end_us))
         if not candidates:
             continue
         if use_duckdb:
@@ -83,7 +87,7 @@ def _newest_first(source: Source, query: Query, problem: Problem, use_duckdb: bo
 
 
 def _candidates(
-    source: Source, query: Query, problem: Problem, date: str, folders: list[str], begin_us: int
+    source: Source, query: Query, problem: Problem, date: str, folders: list[str], day_us: tuple[int, int]
 ) -> list[tuple[int, Footer]]:
     """Files that may hold matches with the time of their last row, latest first."""
     found = []
@@ -91,8 +95,8 @@ def _candidates(
         if footer.problem is not None:
             problem(footer.problem)
             continue
-        first_us = _time(footer.metadata.get("t_min_us"), begin_us)
-        last_us = _time(footer.metadata.get("t_max_us"), begin_us + 2 * _DAY_US)
+        first_us = _time(footer.metadata.get("t_min_us"), day_us[0])
+        last_us = _time(footer.metadata.get("t_max_us"), day_us[1])
         if query.may_overlap(first_us, last_us) and query.may_be_in(footer.metadata):
             found.append((last_us, footer))
     found.sort(key=lambda each: (-each[0], each[1].file.name))

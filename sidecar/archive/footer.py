@@ -23,7 +23,7 @@ from sidecar.archive.catalog import StoredFile
 from sidecar.archive.source import Source
 from sidecar.errors import StoreError
 
-TAIL_BYTES: Final = 24 << 10
+TAIL_BYTES: Final = 16 << 10
 READERS: Final = 32
 """Requests at once to a bucket."""
 
@@ -72,7 +72,7 @@ def _local(root: Path, files: Iterable[StoredFile]) -> Iterator[Footer]:
             yield _broken(file, error.strerror or str(error))
             continue
         try:
-            yield _parsed(file, lambda at, count, fd=descriptor: os.pread(fd, count, at))  # type: ignore[misc]
+            yield _parsed(file, lambda at, count, fd=descriptor: os.pread(fd, count, at))
         except OSError as error:
             yield _broken(file, error.strerror or str(error))
         finally:

@@ -16,7 +16,7 @@ from sidecar.archive.source import Source
 from sidecar.errors import UsageError
 
 if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
+    from fsspec import AbstractFileSystem  # type: ignore[import-untyped]
 
 SCHEME = "sidecar"
 

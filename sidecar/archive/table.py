@@ -79,7 +79,7 @@ class Table:
         array = batch.column(name)
         if array.null_count == batch.num_rows:
             return [None] * batch.num_rows
-        values: list[Any] = array.to_pylist()
+        values: list[Any] = list(array.to_pylist())
         return [None if each is None else dict(each) for each in values] if name == "keys" else values
 
 

@@ -103,7 +103,7 @@ def _equal(before: Any, after: Any, tolerance: float) -> bool:
     if before == after:
         return True
     try:
-        return abs(before - after) <= tolerance * max(1.0, abs(before), abs(after))
+        return bool(abs(before - after) <= tolerance * max(1.0, abs(before), abs(after)))
     except OverflowError:
         return math.isclose(before, after, rel_tol=tolerance)
 
