@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 from sidecar.audit.findings import Finding, Kind
-from sidecar.audit.log import Walk
+from sidecar.audit.logend import LogEnd
 from sidecar.audit.report import LogReport
 
 
-def check_numbers(walks: dict[str, Walk], logs: dict[str, LogReport]) -> None:
+def check_numbers(ends: dict[str, LogEnd], logs: dict[str, LogReport]) -> None:
     """Add findings where the runs of a recorder's numbers do not join; only for logs that are all there."""
     runs: dict[tuple[str, str], list[tuple[int, int, str]]] = {}
-    origins: dict[tuple[str, str], set[str]] = {}
-    for origin, walk in walks.items():
-        for link in walk.links:
-            log = link.facts.log_value("log")
-            if log is None:
-                continue
+    for origin, end in ends.items():
+        for recorded, found in end.runs.items():
             # A boot's name is its own only within its pod.
-            recorder = _pod(origin), str(log)
-            origins.setdefault(recorder, set()).add(origin)
-            runs.setdefault(recorder, []).extend((first, last, origin) for first, last in link.facts.numbers)
-    for recorded, found in runs.items():
-        those = [logs[origin] for origin in sorted(origins[recorded])]
-        if all(log.intact for log in those) and all(_whole(log) for log in those):
-            _check(recorded[1], sorted(found), logs, closed=all(log.closed for log in those))
+            recorder = _pod(origin), recorded
+            runs.setdefault(recorder, []).extend((first, last, origin) for first, last in found)
+    for (_, recorded), numbers in runs.items():
+        those = [logs[origin] for origin in sorted({origin for _, _, origin in numbers})]
+        if all(log.intact and _whole(log) for log in those):
+            _check(recorded, sorted(numbers), logs, closed=all(log.closed for log in those))
 
 
 def _pod(origin: str) -> str:

@@ -5,31 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.audit.findings import Finding, Kind
-from sidecar.audit.log import Walk
+from sidecar.audit.logend import LogEnd
 from sidecar.audit.report import LogReport
 from sidecar.ledger import base64text
 
 
 def check_succession(
-    walks: dict[str, Walk], logs: dict[str, LogReport], present: set[str], retained: set[str]
+    ends: dict[str, LogEnd], logs: dict[str, LogReport], present: set[str], retained: set[str]
 ) -> None:
-    """Add findings to logs that are not what their successor's genesis says they were."""
-    for origin, walk in sorted(walks.items()):
-        genesis = next(
-            (leaf for link in walk.links for leaf in link.facts.sealing if leaf.kind == "genesis"), None
-        )
-        if genesis is None or not logs[origin].intact:
-            continue
-        for name in ("previous", "continues"):
-            named = genesis.details.get(name)
-            if isinstance(named, dict):
-                _check(origin, named, walks, logs, present, retained)
+    """Add findings to logs that are not what their successor's genesis says they were.
+
+    `present` are the logs of the whole store, `retained` those of which batches were removed on record.
+    """
+    for origin, end in sorted(ends.items()):
+        if logs[origin].intact:
+            for named in end.successor_of:
+                _check(origin, named, ends, logs, present, retained)
 
 
 def _check(
     origin: str,
     named: dict[str, Any],
-    walks: dict[str, Walk],
+    ends: dict[str, LogEnd],
     logs: dict[str, LogReport],
     present: set[str],
     retained: set[str],
@@ -42,15 +39,15 @@ def _check(
             text = f"the log before it, {other}, of {size:,} leaves, is not in the store"
             logs[origin].findings.append(Finding(Kind.REMOVED, text))
         return
-    walk, log = walks.get(other), logs.get(other)
-    if walk is None or log is None or not log.intact:
+    end, log = ends.get(other), logs.get(other)
+    if end is None or log is None or not log.intact:
         return
-    if size > walk.end:
-        missing = size - walk.end
+    if size > end.end:
+        missing = size - end.end
         text = f"the log after it, {origin}, names {size:,} leaves: the last {missing:,} records are gone"
-        log.findings.append(Finding(Kind.TRUNCATED, text, None, walk.end, size - 1))
+        log.findings.append(Finding(Kind.TRUNCATED, text, None, end.end, size - 1))
         return
-    root = walk.roots.get(size)
+    root = end.roots.get(size)
     if root is not None and base64text.encode(root) != named.get("root"):
         text = f"the log after it, {origin}, names another root for its first {size:,} leaves"
         log.findings.append(Finding(Kind.FORKED, text, None, 0, size - 1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import unquote
 
@@ -11,17 +10,19 @@ from sidecar.audit import naming, sealed
 from sidecar.audit.batch import BatchFacts
 from sidecar.audit.findings import Finding, Kind
 from sidecar.audit.log import LogWalk, Walk
+from sidecar.audit.logend import LogEnd, end_of
 from sidecar.audit.naming import BatchName
 from sidecar.audit.numbers import check_numbers
 from sidecar.audit.ranges import Range, subtrees
 from sidecar.audit.report import LogReport, StoreReport
 from sidecar.audit.sheet import Sheet
-from sidecar.audit.sitefacts import SiteFacts, read_site
+from sidecar.audit.sitefacts import read_site
 from sidecar.audit.subjects import check_subjects
 from sidecar.audit.succession import check_succession
 from sidecar.audit.trust import KeyVerdict, Trust, judge_key
-from sidecar.audit.witnessed import AHEAD_US, Witnessed, compare
-from sidecar.errors import LedgerError
+from sidecar.audit.witnessed import AHEAD_US, compare
+from sidecar.audit.workers import check_one
+from sidecar.errors import LedgerError, StoreError
 from sidecar.ledger.origin import parse as parse_origin
 from sidecar.objects import Store
 from sidecar.privacy.master import MasterKey
@@ -87,7 +88,7 @@ def take_inventory(store: Store, selection: Selection) -> tuple[Inventory, list[
 
 
 class Survey:
-    """Everything that takes the facts of all batches together."""
+    """Takes one log after the other, keeps little of each, and holds them against each other at the end."""
 
     def __init__(
         self,
@@ -95,40 +96,70 @@ class Survey:
         trust: Trust,
         now_us: int,
         selection: Selection,
+        inventory: Inventory,
         master: MasterKey | None = None,
         keys_store: Store | None = None,
     ) -> None:
         """`keys_store`: where the key objects are, if not in the store; with `master` they are opened too."""
-        self._master = master
-        self._keys_store = keys_store or store
         self._store = store
         self._trust = trust
         self._now_us = now_us
         self._selection = selection
-        self._site = SiteFacts()
+        self._inventory = inventory
+        self._present = {each.origin for each in inventory.batches}
+        self._master = master
+        self._keys_store = keys_store or store
+        self._site = read_site(store, trust)
+        self._logs: dict[str, LogReport] = {}
+        self._ends: dict[str, LogEnd] = {}
+        self._strangers: dict[str, list[BatchName]] = {}
+        """Batches of a log that are named as another's."""
+        self._hashes: list[tuple[str, str]] = []
 
-    def run(self, inventory: Inventory, batches: Iterable[BatchFacts], report: StoreReport) -> None:
-        """Fill the report. Whatever the objects hold ends as a finding, never as an error."""
-        self._site = read_site(self._store, self._trust)
+    def take(self, origin: str, batches: list[BatchFacts]) -> None:
+        """Verify one log, given all batches that are named as its own."""
+        own = []
+        for facts in batches:
+            self._hashes.append((facts.named.name, facts.sha256))
+            signed = sealed.read(facts)
+            if signed.valid and signed.origin != origin:
+                self._strangers.setdefault(signed.origin, []).append(facts.named)
+            else:
+                own.append(facts)
+        if own:
+            self._verify(origin, own)
+
+    def finish(self, report: StoreReport) -> None:
+        """Fill the report, once every log was taken."""
         report.site_entries, report.findings = self._site.entries, list(self._site.findings)
-        facts = sorted(batches, key=lambda each: each.named.name)
-        report.objects_sha256 = _fingerprint(facts)
-        walks: dict[str, Walk] = {}
-        keys: dict[str, KeyVerdict] = {}
-        logs: dict[str, LogReport] = {}
-        for origin, group in sorted(_by_log(facts).items()):
-            walk = LogWalk(origin, group, self._store.get, self._site.removals.get(origin, ())).run()
-            walks[origin] = walk
-            keys[origin] = judge_key(walk, self._trust, self._site_key(origin))
-            logs[origin] = self._log_report(walk, keys[origin], group)
-        self._sightings(walks, keys, logs, report, inventory)
+        for origin, strangers in sorted(self._strangers.items()):
+            # Rare, and somebody's doing: the log is read again, now with what was named otherwise.
+            names = [each for each in self._inventory.batches if each.origin == origin]
+            group = [check_one(self._store, each, True) for each in (*names, *strangers)]
+            self._verify(origin, [each for each in group if _of(each) in (origin, None)])
         if self._selection.everything:
-            self._absent_pods(inventory, report)
-        check_succession(walks, logs, {each.origin for each in inventory.batches}, self._removed_origins())
-        check_numbers(walks, logs)
-        self._unclosed(walks, logs)
-        report.logs = list(logs.values())
-        report.findings += _strays(inventory.strays)
+            report.findings += self._vanished()
+            report.findings += self._absent_pods()
+        check_succession(self._ends, self._logs, self._present, set(self._site.removals))
+        check_numbers(self._ends, self._logs)
+        for origin, log in self._logs.items():
+            self._unclosed(self._ends[origin], log)
+        report.logs = [log for _, log in sorted(self._logs.items())]
+        report.findings += _strays(self._inventory.strays)
+        report.objects_sha256 = _fingerprint(self._hashes)
+
+    def _verify(self, origin: str, batches: list[BatchFacts]) -> None:
+        try:
+            walk = LogWalk(origin, batches, self._store.get, self._site.removals.get(origin, ())).run()
+            key = judge_key(walk, self._trust, self._site_key(origin))
+            log = self._log_report(walk, key, batches)
+            self._witnessed(walk, key, log)
+            self._ends[origin] = end_of(walk)
+        except StoreError as error:
+            log = LogReport(origin, files=len(batches))
+            log.findings.append(Finding(Kind.UNREADABLE, f"it could not be read to its end: {error}"))
+            self._ends[origin] = LogEnd(origin, 0, closed=False, empty=True)
+        self._logs[origin] = log
 
     def _log_report(self, walk: Walk, key: KeyVerdict, group: list[BatchFacts]) -> LogReport:
         links = [link.facts for link in walk.links]
@@ -166,69 +197,56 @@ class Survey:
             return None
         return found[0].public_key if found is not None and found[1] else None
 
-    def _sightings(
-        self,
-        walks: dict[str, Walk],
-        keys: dict[str, KeyVerdict],
-        logs: dict[str, LogReport],
-        report: StoreReport,
-        inventory: Inventory,
-    ) -> None:
-        present = {each.origin for each in inventory.batches}
+    def _witnessed(self, walk: Walk, key: KeyVerdict, log: LogReport) -> None:
+        sightings = self._site.sightings.get(walk.origin)
+        if not sightings:
+            return
+        root_at = _RootAt(walk, self._store)
+        seen = compare(walk, key.key, sightings, self._trust, root_at, self._now_us)
+        log.witnessed_size, log.witnessed_us, log.witnessed_by = seen.size, seen.at_us, seen.by
+        # A log that is known to be re-signed or broken differs from what was seen for that very reason.
+        if log.intact or (seen.findings and seen.findings[0].kind is Kind.TRUNCATED):
+            log.findings += seen.findings
+
+    def _vanished(self) -> list[Finding]:
+        """Logs that a witness saw and that are gone whole."""
+        found = []
         for origin, sightings in sorted(self._site.sightings.items()):
-            walk = walks.get(origin)
-            if walk is None:
-                if (
-                    origin not in present
-                    and self._selection.everything
-                    and not self._site.removals.get(origin)
-                ):
-                    size = max(each.seen.size for each in sightings)
-                    text = f"{origin}: a witness saw {size:,} leaves of this log, nothing of it is left"
-                    report.findings.append(Finding(Kind.REMOVED, text))
-                continue
-            witnessed: Witnessed = compare(
-                walk, keys[origin].key, sightings, self._trust, _RootAt(walk, self._store), self._now_us
-            )
-            log = logs[origin]
-            log.witnessed_size, log.witnessed_us = witnessed.size, witnessed.at_us
-            log.witnessed_by = witnessed.by
-            # A log that is known to be re-signed or broken differs from what was seen for that very reason.
-            if log.intact or (witnessed.findings and witnessed.findings[0].kind is Kind.TRUNCATED):
-                log.findings += witnessed.findings
+            if origin not in self._present and origin not in self._logs and origin not in self._site.removals:
+                size = max(each.seen.size for each in sightings)
+                text = f"{origin}: a witness saw {size:,} leaves of this log, nothing of it is left"
+                found.append(Finding(Kind.REMOVED, text))
+        return found
 
-    def _removed_origins(self) -> set[str]:
-        return set(self._site.removals)
-
-    def _absent_pods(self, inventory: Inventory, report: StoreReport) -> None:
+    def _absent_pods(self) -> list[Finding]:
         """Pods that were enrolled and left no log."""
         prefixes = set()
-        for origin in {*(each.origin for each in inventory.batches), *self._site.removals}:
+        for origin in self._present | set(self._site.removals):
             try:
                 prefixes.add(parse_origin(origin).prefix)
             except LedgerError:
                 continue
+        found = []
         for prefix, (enrolled, trusted) in sorted(self._site.enrolled.items()):
             if prefix in prefixes or not trusted:
                 continue
-            recent = self._now_us - enrolled.since_us < ENROLMENT_GRACE_US
             pod = f"pod {enrolled.pod_uid} ({enrolled.namespace}/{enrolled.workload})"
-            if recent:
-                report.findings.append(Finding(Kind.NOTE, f"{pod} was enrolled just now and has no log yet"))
+            if self._now_us - enrolled.since_us < ENROLMENT_GRACE_US:
+                found.append(Finding(Kind.NOTE, f"{pod} was enrolled just now and has no log yet"))
             else:
-                report.findings.append(Finding(Kind.MISSING, f"{pod} was enrolled and left no log: {prefix}"))
+                found.append(Finding(Kind.MISSING, f"{pod} was enrolled and left no log: {prefix}"))
+        return found
 
-    def _unclosed(self, walks: dict[str, Walk], logs: dict[str, LogReport]) -> None:
-        for origin, walk in walks.items():
-            log = logs[origin]
-            if walk.closed or any(each.kind is Kind.TRUNCATED for each in log.findings):
-                continue
-            if any(each.kind is Kind.RETAINED and each.last_leaf == walk.end - 1 for each in log.findings):
-                continue
-            if not walk.links or any(each.kind is Kind.FUTURE for each in log.findings):
-                continue
-            text = "it does not end in a close: still running, killed, or its end was removed unseen"
-            log.findings.append(Finding(Kind.UNCLOSED, text))
+    def _unclosed(self, end: LogEnd, log: LogReport) -> None:
+        """Add a remark to a log that does not end in a close, unless its end is accounted for."""
+        kinds = {each.kind for each in log.findings}
+        by_retention = any(
+            each.kind is Kind.RETAINED and each.last_leaf == end.end - 1 for each in log.findings
+        )
+        if end.closed or end.empty or by_retention or kinds & {Kind.TRUNCATED, Kind.FUTURE}:
+            return
+        text = "it does not end in a close: still running, killed, or its end was removed unseen"
+        log.findings.append(Finding(Kind.UNCLOSED, text))
 
 
 class _RootAt:
@@ -251,14 +269,10 @@ class _RootAt:
         return None
 
 
-def _by_log(facts: list[BatchFacts]) -> dict[str, list[BatchFacts]]:
-    """Batches by the log they are of: as their checkpoint says, else as their name does."""
-    found: dict[str, list[BatchFacts]] = {}
-    for each in facts:
-        signed = sealed.read(each)
-        origin = signed.origin if signed.valid else each.named.origin
-        found.setdefault(origin, []).append(each)
-    return found
+def _of(facts: BatchFacts) -> str | None:
+    """The log that the batch's checkpoint is of, if that can be told."""
+    signed = sealed.read(facts)
+    return signed.origin if signed.valid else None
 
 
 def _future(walk: Walk, now_us: int) -> list[Finding]:
@@ -303,8 +317,8 @@ def _strays(names: list[str]) -> list[Finding]:
     return found
 
 
-def _fingerprint(facts: list[BatchFacts]) -> str:
+def _fingerprint(hashes: list[tuple[str, str]]) -> str:
     lines = hashlib.sha256()
-    for each in facts:
-        lines.update(f"{each.sha256}  {each.named.name}\n".encode())
+    for name, sha256 in sorted(hashes):
+        lines.update(f"{sha256}  {name}\n".encode())
     return lines.hexdigest()

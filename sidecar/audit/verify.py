@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -47,11 +48,19 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         version=__version__,
     )
     inventory, chosen = take_inventory(store, job.selection)
+    # Log by log, so that few logs are held at a time.
+    chosen.sort(key=lambda named: (named.origin, named.first_leaf, named.name))
     tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
-    facts = _facts(store, job, tasks, inventory.sizes, state, advance)
-    Survey(store, job.trust, job.now_us, job.selection, job.master, job.keys_store).run(
-        inventory, facts, report
-    )
+    survey = Survey(store, job.trust, job.now_us, job.selection, inventory, job.master, job.keys_store)
+    waiting = Counter(named.origin for named, _ in tasks)
+    arrived: dict[str, list[BatchFacts]] = {}
+    for facts in _facts(store, job, tasks, inventory.sizes, state, advance):
+        origin = facts.named.origin
+        arrived.setdefault(origin, []).append(facts)
+        waiting[origin] -= 1
+        if not waiting[origin]:
+            survey.take(origin, arrived.pop(origin))
+    survey.finish(report)
     report.seconds = time.monotonic() - started
     return report
 
