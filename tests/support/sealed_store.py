@@ -207,7 +207,7 @@ class LogMaker:
         for _ in range(count):
             self.exchange(status, subject)
 
-    def exchange(self, status: int = 200, subject: str | None = None) -> Row:
+    def exchange(self, status: int = 200, subject: str | None = None, **changed: Any) -> Row:
         self.seq += 1
         self.t_us += 250_000
         body, answer = b'{"n":%d}' % self.seq, b'{"deny":true}'
@@ -240,6 +240,7 @@ class LogMaker:
             "decision": "deny",
             "keys": {"applicant": f"A-{self.seq}"},
             "salt": os.urandom(32),
+            **changed,
         }
         if self.encryption is not None:
             _encrypt(values, self.encryption.sealer, subject)
