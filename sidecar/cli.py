@@ -29,7 +29,7 @@ LAZY = {
     "prove": ("sidecar.verification", "Write a receipt of one record that anyone can check offline."),
     "keys": ("sidecar.keyring", "Make keys, show keys, and enrol pods."),
     "erase": ("sidecar.erasure", "Destroy a subject's keys, and with them its data."),
-    "hold": ("sidecar.erasure", "Place a legal hold, or release it."),
+    "hold": ("sidecar.holding", "Place a legal hold, or release it."),
     "retain": ("sidecar.retention", "Remove records whose retention is over."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
 }

@@ -19,8 +19,7 @@ from sidecar.audit.ranges import Range, frontier, subtrees
 from sidecar.audit.sealed import Signed
 from sidecar.errors import LedgerError, StoreError
 from sidecar.ledger import base64text
-from sidecar.ledger.checkpoint import Checkpoint
-from sidecar.ledger.note import VerifierKey
+from sidecar.removed_ranges import proven, resumed
 from sidecar.site.bodies import Problem, RemovedRange, Seen
 
 Fetch = Callable[[str], bytes]
@@ -283,36 +282,6 @@ def _over(course: Course, gone: RemovedRange, watch: _Watch | None) -> bool:
     return True
 
 
-def proven(gone: RemovedRange, before: Range) -> tuple[Range, VerifierKey]:
-    """The tree behind a removed range, which the log's own checkpoint confirms, and the log's key.
-
-    `before` is the tree up to the range. Raises LedgerError when they do not fit.
-    """
-    key = VerifierKey.parse(gone.public_key)
-    checkpoint = Checkpoint.open(gone.checkpoint, [key], gone.origin)
-    after = before.copy()
-    try:
-        after.push((level, base64text.decode(node)) for level, node in gone.subtrees)
-    except ValueError as error:
-        raise LedgerError(f"a subtree is {error}") from error
-    if (after.size, after.root()) != (checkpoint.size, checkpoint.root):
-        raise LedgerError("its subtrees do not lead to the checkpoint that the log signed")
-    return after, key
-
-
-def resumed(gone: RemovedRange) -> tuple[Range, VerifierKey]:
-    """The tree behind a removed range, whatever stood before it, as the log's own checkpoint confirms it."""
-    try:
-        after = frontier(gone.size, [base64text.decode(each) for each in gone.frontier])
-    except ValueError as error:
-        raise LedgerError(f"its frontier is {error}") from error
-    key = VerifierKey.parse(gone.public_key)
-    checkpoint = Checkpoint.open(gone.checkpoint, [key], gone.origin)
-    if after is None or (after.size, after.root()) != (checkpoint.size, checkpoint.root):
-        raise LedgerError("its frontier does not lead to the checkpoint that the log signed")
-    return after, key
-
-
 def _leaves(name: str, data: bytes) -> list[bytes]:
     """The leaf hashes as stored."""
     return [
@@ -330,7 +299,7 @@ def _counted(course: Course, batches: Sequence[BatchName], removed: Sequence[Rem
 def _names(batches: Sequence[BatchName], removed: Sequence[RemovedRange], size: int) -> tuple[int, str]:
     """How many batches stand below a size, removed ones included, and the hash of their names."""
     names = {each.name for each in batches if each.first_leaf < size}
-    names |= {each.name for gone in removed if gone.first_leaf < size for each in gone.objects}
+    names |= {each.name for gone in removed for each in gone.objects if each.first_leaf < size}
     return len(names), sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
 
 

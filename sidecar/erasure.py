@@ -1,4 +1,4 @@
-"""`sidecar erase` destroys what opens a subject's data; `sidecar hold` forbids it."""
+"""`sidecar erase` destroys what opens a subject's data, on the record."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ import click
 
 from sidecar.archive.when import readable
 from sidecar.erase_run import EraseRun
-from sidecar.errors import LedgerError, PrivacyError, UsageError
-from sidecar.held import names_record
+from sidecar.errors import PrivacyError, UsageError
 from sidecar.keyring import JSON, KEY, STORE, TRUST
 from sidecar.objects import for_command
 from sidecar.privacy.master import LocalMasterKey, read_master_key
 from sidecar.settings_table import default
 from sidecar.settings_values import parse_duration
-from sidecar.site.bodies import Hold, Release, to_json
-from sidecar.site.erasures import Erasures
-from sidecar.site.holds import Holds, Standing
-from sidecar.site_log import author, open_site_log, public_keys
+from sidecar.site_log import author, public_keys
 from sidecar.subject_keys import tags_of
 
 MASTER = click.option(
@@ -80,10 +76,10 @@ def erase(
     interrupted, and finds what was still on its way the first time. A legal hold
     forbids it. The subject's own name is written nowhere.
     """
-    masters = _masters(master_files)
+    masters = masters_in(master_files)
     writer = author(key_file)
     opened = for_command(store)
-    whom = _subject(subject, reason)
+    whom = subject_in(subject, reason)
     run = EraseRun(
         opened,
         for_command(keys_store) if keys_store else opened,
@@ -103,7 +99,7 @@ def erase(
     _complain(run)
 
 
-def _masters(files: tuple[Path, ...]) -> list[LocalMasterKey]:
+def masters_in(files: tuple[Path, ...]) -> list[LocalMasterKey]:
     if not files:
         raise UsageError("give the master key's file: --master-key FILE")
     try:
@@ -112,7 +108,7 @@ def _masters(files: tuple[Path, ...]) -> list[LocalMasterKey]:
         raise UsageError(str(error)) from error
 
 
-def _subject(given: str, reason: str | None) -> str:
+def subject_in(given: str, reason: str | None) -> str:
     subject = sys.stdin.readline().rstrip("\r\n") if given == "-" else given
     if not subject:
         raise UsageError("--subject: is empty: give the subject as the sidecars see it")
@@ -195,127 +191,3 @@ def _complain(run: EraseRun) -> None:
         problems.append(f"{len(run.search.unreadable) - 3} more could not be read")
     if problems:
         raise PrivacyError("the subject may be in what was not searched: " + "; ".join(problems))
-
-
-@click.command()
-@STORE
-@click.option("--key", "key_file", type=click.Path(path_type=Path), metavar="FILE", help="Your private key.")
-@click.option("--subject", metavar="TEXT", help="On a person; `-` reads it from standard input.")
-@MASTER
-@click.option("--model", metavar="NAME", help="On everything of a model.")
-@click.option("--record", metavar="ID", help="On one record, and so on its batch.")
-@click.option("--reason", metavar="TEXT", help="Why; shown to whoever is stopped by it.")
-@click.option("--release", is_flag=True, help="End the holds on this subject, model or record.")
-@click.option("--list", "listing", is_flag=True, help="Show the holds that stand.")
-@TRUST
-@JSON
-def hold(
-    store: str,
-    key_file: Path | None,
-    subject: str | None,
-    master_files: tuple[Path, ...],
-    model: str | None,
-    record: str | None,
-    reason: str | None,
-    release: bool,
-    listing: bool,
-    trust: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Forbid erasing and removing what a court or regulator may ask for, until a release.
-
-    A release counts where it is by the key that placed the hold, or by one that
-    the command which was stopped is told to trust.
-    """
-    given = [each for each in (subject, model, record) if each is not None]
-    if listing:
-        if given or release:
-            raise UsageError("hold --list: shows every hold: give nothing else")
-        _list(store, trust, as_json)
-        return
-    if len(given) != 1:
-        raise UsageError("hold: give one of --subject, --model and --record, or --list")
-    if key_file is None or not reason:
-        raise UsageError("hold: give --key FILE and --reason TEXT")
-    wanted = _hold(subject, master_files, model, record, reason)
-    (_release if release else _place)(store, key_file, wanted, trust, as_json)
-
-
-def _hold(
-    subject: str | None, master_files: tuple[Path, ...], model: str | None, record: str | None, reason: str
-) -> Hold:
-    if subject is not None:
-        whom = _subject(subject, reason)
-        return Hold(scope="subject", tags=tags_of(whom, _masters(master_files)), reason=reason)
-    if master_files:
-        raise UsageError("hold: --master-key is for --subject")
-    if model is not None:
-        return Hold(scope="model", model=model, reason=reason)
-    if not names_record(str(record)):
-        raise UsageError(f"--record {record!r}: is no record's id: copy it from `sidecar find`")
-    return Hold(scope="record", record=record, reason=reason)
-
-
-def _place(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
-    writer = author(key_file)
-    log = open_site_log(for_command(store))
-    reader = log.reader()
-    orders = Erasures({writer.key, *(str(key) for key in public_keys(trust))})
-    for entry in reader:
-        orders.follow((entry,))
-    entry = log.append(writer, "hold", to_json(wanted), reader)
-    tags = (wanted.tags or {}).items()
-    erased = [each.index for each in orders.orders if each.erase.tags.items() & tags]
-    if as_json:
-        click.echo(json.dumps({"hold": entry.index, "object": entry.name, "already_erased_by": erased}))
-        return
-    click.echo(f"hold {entry.index} placed")
-    if erased:
-        click.echo(f"note: data of this subject was erased before, by entry {erased[-1]}")
-
-
-def _release(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
-    writer = author(key_file)
-    log = open_site_log(for_command(store))
-    reader = log.reader()
-    authors = {writer.key, *(str(key) for key in public_keys(trust))}
-    holds = Holds(authors)
-    for entry in reader:
-        holds.follow((entry,))
-    matching = [each for each in holds.standing() if _same(each.hold, wanted)]
-    if not matching:
-        raise LedgerError("no such hold stands: `sidecar hold --list` shows those that do")
-    body = Release(holds=[each.index for each in matching], reason=wanted.reason)
-    entry = log.append(writer, "release", to_json(body), reader)
-    others = sorted({each.key for each in matching if each.key != writer.key})
-    if as_json:
-        click.echo(json.dumps({"release": entry.index, "holds": body.holds, "placed_by_others": others}))
-        return
-    click.echo(f"released {', '.join(str(index) for index in body.holds)} in entry {entry.index}")
-    for key in others:
-        click.echo(f"placed by {key}: this release counts only where your key is trusted (--trust)")
-
-
-def _same(one: Hold, other: Hold) -> bool:
-    if one.scope != other.scope:
-        return False
-    if one.scope == "subject":
-        return bool((one.tags or {}).items() & (other.tags or {}).items())
-    return (one.model, one.record) == (other.model, other.record)
-
-
-def _list(store: str, trust: tuple[str, ...], as_json: bool) -> None:
-    holds = Holds([str(key) for key in public_keys(trust)])
-    for entry in open_site_log(for_command(store)).reader():
-        holds.follow((entry,))
-    for each in holds.standing():
-        click.echo(json.dumps(_described(each)) if as_json else f"{readable(each.t_us)}  {each}")
-
-
-def _described(standing: Standing) -> dict[str, Any]:
-    return {
-        "hold": standing.index,
-        "t_us": standing.t_us,
-        "key": standing.key,
-        **to_json(standing.hold),
-    }

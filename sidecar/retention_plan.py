@@ -15,10 +15,10 @@ from sidecar.audit import sealed
 from sidecar.audit.batch import BatchFacts, check
 from sidecar.audit.naming import BatchName
 from sidecar.audit.ranges import Range
-from sidecar.consistency import proven, resumed
 from sidecar.errors import LedgerError, StoreError
 from sidecar.held import Held, HoldsOnBatches
 from sidecar.ledger import base64text
+from sidecar.removed_ranges import proven, resumed
 from sidecar.site.bodies import RemovedObject, RemovedRange
 
 OBJECTS_PER_RANGE = 1_000

@@ -82,7 +82,8 @@ def _checked(
         builder.build().verify_message(response, message)
         moment: datetime = response.tst_info.gen_time
     except (client.VerificationError, ValueError) as error:
-        raise LedgerError(f"{what}: {str(error) or 'not valid'}: give its root with --tsa-root") from error
+        reason = str(error)[:160] or "not valid"
+        raise LedgerError(f"{what}: {reason}: give its root with --tsa-root") from error
     return moment
 
 

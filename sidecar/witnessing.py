@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,13 +23,12 @@ from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note
 from sidecar.objects import Store, for_command
-from sidecar.site.bodies import Problem, RemovedRange, Retention, Seen, TimeStamp, Witness, read, to_json
+from sidecar.site.bodies import Problem, Seen, TimeStamp, Witness, to_json
 from sidecar.site.entry import Entry
-from sidecar.site.log import Head, Reader
-from sidecar.site.witnessed import Sighting
-from sidecar.site.witnessed import follow as follow_sightings
+from sidecar.site.log import Reader
 from sidecar.site_log import KeyAuthor, author, open_site_log, public_keys
-from sidecar.timestamping import roots, stamp, stamped_at
+from sidecar.timestamping import roots, stamp
+from sidecar.witness_memory import Memory, remember, remembered
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -39,40 +36,6 @@ if TYPE_CHECKING:
 LOGS_AT_ONCE = 8
 SEEN_PER_ENTRY = 1_000
 PROBLEMS_PER_ENTRY = 1_000
-
-
-@dataclass(slots=True)
-class _Memory:
-    """What the site log says, as this witness reads it."""
-
-    key: str
-    operators: frozenset[str] | None
-    """Whose retention runs count; None: everyone's."""
-    roots: list[Certificate] | None
-    """To check this witness's own time stamps with."""
-    sightings: dict[str, Sighting] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    """As of the last entry of this witness."""
-    removed: dict[str, list[RemovedRange]] = field(default_factory=dict)
-    believed: set[str] = field(default_factory=set)
-    """Keys whose retention runs were believed though nobody named them."""
-
-    def follow(self, entries: Iterable[Entry]) -> None:
-        for entry in entries:
-            retention, witness = read(entry, Retention), read(entry, Witness)
-            if retention is not None and (self.operators is None or entry.key in self.operators):
-                if self.operators is None and entry.key != self.key:
-                    self.believed.add(entry.key)
-                for each in retention.ranges:
-                    self.removed.setdefault(each.origin, []).append(each)
-            if witness is not None and entry.key == self.key:
-                follow_sightings(self.sightings, entry)
-                self.problems = witness.problems
-                if witness.timestamp is not None and self.roots is not None:
-                    try:
-                        stamped_at(witness.timestamp, entry.body, self.roots)
-                    except LedgerError as error:
-                        raise LedgerError(f"site log: entry {entry.index} ({entry.name}): {error}") from error
 
 
 @click.command()
@@ -125,10 +88,10 @@ def witness(
     writer = author(key_file)
     trusted = roots(tsa_root) if tsa or tsa_root else None
     operators = frozenset(str(key) for key in public_keys(trust)) or None
-    memory = _Memory(writer.key, operators, trusted if tsa_root else None)
+    memory = Memory(writer.key, operators, trusted if tsa_root else None)
     opened = for_command(store)
     reader = open_site_log(opened).reader()
-    memory.follow(_remembered(reader, state))
+    memory.follow(remembered(reader, state))
     courses = _courses(opened, memory, since_state)
     run = _Run(opened, writer, memory, tsa, trusted or [])
     run.append(courses, reader)
@@ -136,7 +99,7 @@ def witness(
         # What was just appended is read back, so that what is remembered is what the store holds.
         for _ in reader:
             pass
-        _remember(state, reader.head)
+        remember(state, reader.head)
     _report(run, courses, sorted(memory.believed), as_json)
     if run.problems:
         count = len(run.problems)
@@ -145,7 +108,7 @@ def witness(
         raise SidecarError(f"{run.unstamped}; the entry stands without a time stamp")
 
 
-def _courses(store: Store, memory: _Memory, since_state: bool) -> list[Course]:
+def _courses(store: Store, memory: Memory, since_state: bool) -> list[Course]:
     """Every log of the store, and every log that was ever seen, followed as far as it goes."""
     logs = by_log(store)
     for course_of in memory.sightings:
@@ -171,7 +134,7 @@ def _courses(store: Store, memory: _Memory, since_state: bool) -> list[Course]:
         return list(pool.map(one, sorted(logs.items())))
 
 
-def _holes(logs: Mapping[str, Sequence[BatchName]], memory: _Memory) -> bool:
+def _holes(logs: Mapping[str, Sequence[BatchName]], memory: Memory) -> bool:
     for origin, batches in logs.items():
         sighting = memory.sightings.get(origin)
         end = sighting.seen.size if sighting is not None else 0
@@ -189,7 +152,7 @@ class _Run:
     """Turns what was found into entries."""
 
     def __init__(
-        self, store: Store, writer: KeyAuthor, memory: _Memory, tsa: str | None, trusted: list[Certificate]
+        self, store: Store, writer: KeyAuthor, memory: Memory, tsa: str | None, trusted: list[Certificate]
     ) -> None:
         self._log = open_site_log(store)
         self._writer = writer
@@ -261,43 +224,6 @@ class _Run:
             # The entry is worth more than its stamp: an authority that is away does not stop a witness.
             self.unstamped = error
             return None
-
-
-def _remembered(reader: Reader, state: Path | None) -> Iterable[Entry]:
-    """All entries; raises LedgerError when the log is not a continuation of the one in the state file."""
-    known = _recall(state) if state is not None else None
-    for entry in reader:
-        yield entry
-        if known is not None and reader.head.size == known.size and reader.head.sha256 != known.sha256:
-            raise LedgerError(
-                f"site log: entry {entry.index} is not the one this witness saw: the log was written anew"
-            )
-    if known is not None and reader.head.size < known.size:
-        raise LedgerError(
-            f"site log: {reader.head.size} entries, and this witness saw {known.size}: its end was removed"
-        )
-
-
-def _recall(path: Path) -> Head | None:
-    try:
-        found = json.loads(path.read_text())
-        return Head(int(found["size"]), found["sha256"])
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"state {path}: cannot be read ({error}): restore it, or begin a new one") from error
-
-
-def _remember(path: Path, head: Head) -> None:
-    temporary = path.with_name(path.name + ".new")
-    try:
-        with temporary.open("w") as file:
-            json.dump({"format": 1, "size": head.size, "sha256": head.sha256}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise SidecarError(f"state {path}: {error.strerror}: give a folder that can be written") from error
 
 
 def _report(run: _Run, courses: Sequence[Course], believed: list[str], as_json: bool) -> None:

@@ -197,6 +197,26 @@ def test_a_witness_goes_on_over_what_was_removed(store: Path, key: Path, tmp_pat
     assert made.origin in ran.out
 
 
+def test_a_witness_that_stopped_in_the_middle_of_what_was_removed_goes_on(
+    store: Path, key: Path, tmp_path: Path
+) -> None:
+    made = log(store, (500, 450, 1))
+    late = store / made.names[1]
+    data = late.read_bytes(), (store / made.names[2]).read_bytes()
+    late.unlink()
+    (store / made.names[2]).unlink()
+    seer = tmp_path / "witness.key"
+    seer.write_text(SigningKey("witness.example", b"w" * 32).private_text())
+    witness = ("witness", "--store", store, "--key", seer, "--json")
+    assert sidecar(*witness).code == 0
+    for name, each in zip(made.names[1:], data, strict=True):
+        (store / name).write_bytes(each)
+    assert retain(store, key, "--yes")[1]["removed"] == 2
+    ran = sidecar(*witness)
+    assert (ran.code, json.loads(ran.out)["cosigned"]) == (0, 1)
+    assert sidecar(*witness, "--from-start").code == 0
+
+
 def test_models_are_apart(store: Path, key: Path) -> None:
     one, two = log(store), log(store, model="fraud", boot=OTHER_BOOT, seed=b"2")
     assert retain(store, key, "--yes", model="fraud")[1]["removed"] == 2
@@ -513,7 +533,7 @@ def test_a_hold_placed_while_it_runs_stops_it(
         real(*arguments)
         place(store, Hold(scope="record", record=f"{made.log}.6", reason="just now"))
 
-    monkeypatch.setattr("sidecar.retention.plan_log", plan_log)
+    monkeypatch.setattr("sidecar.retention_run.plan_log", plan_log)
     ran, _ = retain(store, key, "--yes")
     assert ran.code == 1
     assert "was placed meanwhile: run again" in ran.err
