@@ -11,7 +11,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 WORKERS ?= 2
 # Programs that some tests need, as command:Debian-package.
-TEST_TOOLS := strace:strace faketime:faketime
+TEST_TOOLS := strace:strace faketime:faketime openssl:openssl node:nodejs npm:npm
 
 .PHONY: setup demo test test-tools bench clean
 
@@ -39,10 +39,13 @@ test: $(STAMP) test-tools
 
 test-tools:
 	@. ./.ci/debian.sh; for tool in $(TEST_TOOLS); do want "$$tool"; done; install_wanted || true
+	@test -x .tools/node_modules/.bin/azurite || \
+	npm install --prefix .tools --no-audit --no-fund --silent azurite@3 >/dev/null 2>&1 || \
+	echo "missing: azurite: its tests are skipped: npm install --prefix .tools azurite@3"
 
 bench: $(STAMP)
 	@$(PYTHON) -m tests.bench
 
 clean:
-	rm -rf $(VENV) .demo bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tools .demo bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find sidecar tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

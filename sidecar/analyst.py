@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -93,6 +94,7 @@ class Analyst:
         live: LiveBoot | None = None,
         backoff: Backoff | None = None,
         give_back: Callable[[], None] = lambda: None,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._tail = tail
         self._state = state
@@ -105,6 +107,7 @@ class Analyst:
         self._clock = clock
         self._backoff = backoff or Backoff()
         self._give_back = give_back
+        self._sleep = sleep
         self._state_backoff = Backoff(cap_s=5.0)
         # Reentrant use is not needed; it guards monitors against the console's thread.
         self.counting = threading.Lock()
@@ -152,18 +155,18 @@ class Analyst:
             if not self._read():
                 if self._now() < self._commit_at_ns:
                     # Not read to its end: what is there waits for memory or for the state's disk.
-                    break
+                    self._wait_until(min(self._commit_at_ns, deadline_ns))
+                    continue
                 if self._at_end:
                     self._close_logs()
-                if not self._waiting():
-                    if not self._pending:
-                        self._release(force=True)
-                        self._publish()
-                        return True
-                else:
+                if self._waiting():
                     self._flush()
+                elif not self._pending:
+                    self._release(force=True)
+                    self._publish()
+                    return True
                 if self._pending and self._now() < self._put_at_ns:
-                    break
+                    self._wait_until(min(self._put_at_ns, deadline_ns))
         self._publish()
         return False
 
@@ -179,6 +182,9 @@ class Analyst:
             monitors = list(self._intake.monitors.items())
             hidden = list(self._intake.known.totals)
             return [(key, conceal(monitor.summary(), hidden)) for key, monitor in monitors]
+
+    def _wait_until(self, time_ns: int) -> None:
+        self._sleep(max(time_ns - self._now(), 0) / 1e9)
 
     def _now(self) -> int:
         return self._clock.monotonic_ns()
@@ -263,6 +269,7 @@ class Analyst:
             self._suspects.encoding()
             groups = in_order(intake.groups.values())
             batches = [self._sealer.seal(group, intake.known) for group in groups]
+            intake.count("leaves", sum(each.records for each in batches))
             self._suspects.idle()
             monitors = {key: intake.monitors[key].state() for key in intake.changed}
             self._state.commit(intake.known, monitors, batches, self._since_us)

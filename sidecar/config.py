@@ -9,7 +9,6 @@ one line that names where the value came from, the value and the remedy.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from sidecar.records import Epoch
 from sidecar.settings_sources import Flags, Raw, gather, service_variables
 from sidecar.settings_table import BY_KEY, ROUTE_KEYS, TABLE, Setting, default
 from sidecar.settings_values import Address, parse_route_name
+from sidecar.shipping.location import shown
 
 __all__ = ["Address", "Handover", "RouteSettings", "Settings", "journal_folder", "load", "service_variables"]
 
@@ -173,13 +173,8 @@ def _parse(setting: Setting, raw: Raw) -> Any:
         try:
             parsed.append(setting.value(text))
         except ValueError as error:
-            raise raw.fail(f"{_hide_userinfo(text)!r} {error}") from error
+            raise raw.fail(f"{shown(text)!r} {error}") from error
     return tuple(parsed) if setting.many else parsed[-1]
-
-
-def _hide_userinfo(text: str) -> str:
-    # A message may end in a log that more people read than the configuration.
-    return re.sub(r"//[^/@]*@", "//…@", text)
 
 
 def _routes(raws: Mapping[str, Raw], route_list: list[dict[str, Raw]] | None) -> tuple[RouteSettings, ...]:

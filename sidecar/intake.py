@@ -124,13 +124,13 @@ class Intake:
             elif isinstance(entry, Gap):
                 self._gap(entry)
             elif isinstance(entry, Delivery):
-                self._count("deliveries")
+                self.count("deliveries")
                 seen = self._end(boot, entry.route)
                 self._rows(boot, entry.route, seen.epoch, entry.t_us).delivery(entry)
             elif isinstance(entry, Event):
                 self._event(boot, number, index, entry, sorted(segment.next_seq))
         self._suspects.idle()
-        self._count("segments")
+        self.count("segments")
         self.known.cursor = segment.position
 
     def skip(self, corrupt: Corrupt) -> None:
@@ -141,7 +141,7 @@ class Intake:
             corrupt.position.volume,
             corrupt.reason,
         )
-        self._count("segments_corrupt")
+        self.count("segments_corrupt")
         self.known.cursor = corrupt.position
 
     def know(self, boot: str, epochs: Sequence[Epoch]) -> None:
@@ -186,12 +186,12 @@ class Intake:
         large = max(len(request.body), len(response.body)) >= LARGE_BYTES
         if deaths >= HOPELESS or (large and self._suspects.encode_deaths >= HOPELESS):
             error = UNSTORED
-            self._count("decode_killed")
+            self.count("decode_killed")
             request, response = _reduced(request), _reduced(response)
         elif _answered(exchange, response):
             if deaths >= DEATHS:
                 error = UNDECODED
-                self._count("decode_killed")
+                self.count("decode_killed")
             else:
                 decodes = True
 
@@ -207,11 +207,11 @@ class Intake:
             if len(waiting) >= OBSERVATIONS_AT_ONCE:
                 self._count_observations(key)
         elif error is not None:
-            self._count("decode_errors")
+            self.count("decode_errors")
         for name in kept.concealed:
             self.known.totals[name] = 1
         if kept.redacted is not None:
-            self._count("redacted")
+            self.count("redacted")
         group.exchange(
             exchange,
             kept.request,
@@ -258,8 +258,8 @@ class Intake:
                 if type(error) not in self._faults:
                     self._faults.add(type(error))
                     log.exception("statistics failed on %d observations of route %s", len(waiting), key[0])
-                self._count("uncounted", len(waiting))
-        self._count("observations", len(waiting))
+                self.count("uncounted", len(waiting))
+        self.count("observations", len(waiting))
         self.changed.add(key)
 
     def _gap(self, gap: Gap) -> None:
@@ -276,14 +276,14 @@ class Intake:
 
     def _write_gap(self, gap: Gap, end: LogEnd) -> None:
         end.seq = max(end.seq, gap.first_seq + gap.count - 1)
-        self._count("gaps/" + gap.reason)
-        self._count("gap_exchanges/" + gap.reason, gap.count)
+        self.count("gaps/" + gap.reason)
+        self.count("gap_exchanges/" + gap.reason, gap.count)
         self._rows(gap.boot, gap.route, end.epoch, gap.t_from_us).gap(gap)
 
     def _break(self, boot: str, route: str, end: LogEnd, seq: int, t_us: int) -> None:
         """A sequence number that does not follow the last one: say in the store what is missing."""
         if seq <= end.seq:
-            self._count("sequence_regressions")
+            self.count("sequence_regressions")
             return
         if end.seq == 0 and not self._expects_beginnings:
             return
@@ -293,7 +293,7 @@ class Intake:
 
     def _event(self, boot: str, segment: int, index: int, event: Event, routes: list[str]) -> None:
         """An event belongs to the whole boot; it is kept in the log of the boot's first route."""
-        self._count("events")
+        self.count("events")
         route = routes[0] if routes else self._any_route(boot)
         end = self._end(boot, route)
         self._rows(boot, route, end.epoch, event.t_us).event(event, end.seq, segment, index)
@@ -334,7 +334,8 @@ class Intake:
         self._group, self._last_group = group, place
         return group
 
-    def _count(self, name: str, by: int = 1) -> None:
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to one of the totals."""
         self.known.totals[name] = self.known.totals.get(name, 0) + by
 
 

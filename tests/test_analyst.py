@@ -63,6 +63,7 @@ class Bench:
             limits,
             self.clock,
             backoff=Backoff(first_s=1.0, cap_s=8.0, uniform=lambda low, high: high),
+            sleep=self.clock.advance,
         )
 
     def run(self, analyst: Analyst, steps: int = 200) -> None:
@@ -236,6 +237,23 @@ def test_finish_ships_the_tail_before_its_age(bench: Bench) -> None:
     assert sequence_numbers(bench.store) == []
     assert analyst.finish(bench.clock.monotonic_ns() + SECOND)
     assert sequence_numbers(bench.store) == list(range(1, 11))
+
+
+def test_finish_goes_on_trying_until_its_deadline(bench: Bench) -> None:
+    fill(bench.journal, map(exchange, range(1, 101)))
+    analyst = bench.analyst()
+    bench.sink.refusal = "refused"
+    refuse = bench.sink.put
+
+    def put(name: str, data: bytes) -> PutResult:
+        if len(bench.sink.puts) == 2:
+            bench.sink.refusal = ""
+        return refuse(name, data)
+
+    bench.sink.put = put  # type: ignore[method-assign]
+    assert analyst.finish(bench.clock.monotonic_ns() + 10 * SECOND)
+    assert len(bench.sink.puts) == 4, "two refusals, then two files"
+    assert sequence_numbers(bench.store) == list(range(1, 101))
 
 
 def test_finish_gives_up_on_a_store_that_refuses_and_the_next_life_ships(bench: Bench) -> None:

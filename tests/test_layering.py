@@ -23,7 +23,7 @@ GLUE = {
     "settings_values": {"errors", "privacy", "shipping"},
     "settings_table": {"settings_values"},
     "settings_sources": {"errors", "settings_table"},
-    "config": {"errors", "records", "settings_sources", "settings_table", "settings_values"},
+    "config": {"errors", "records", "settings_sources", "settings_table", "settings_values", "shipping"},
     "control": {"errors"},
     "listening": {"errors", "settings_values"},
     "supervisor": {"counters", "errors"},

@@ -171,6 +171,10 @@ FAMILIES: tuple[Family, ...] = (
         "Exchanges stored undecoded because decoding them killed the analyst twice",
         _total("decode_killed"),
     ),
+    _counter("sidecar_leaves_sealed_total", "Leaves appended to the logs", _total("leaves")),
+    _counter(
+        "sidecar_redacted_exchanges_total", "Exchanges that a redaction rule changed", _total("redacted")
+    ),
     _counter(
         "sidecar_segments_corrupt_total",
         "Journal segments that could not be read",

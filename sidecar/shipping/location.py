@@ -87,7 +87,10 @@ def locate(text: str) -> Location:
 
 def shown(text: str) -> str:
     """An address for a message that says it is wrong: what may be a secret in it is left out."""
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return text.partition("://")[0] + "://…"
     host = parts.netloc.rpartition("@")[2]
     user = "…@" if "@" in parts.netloc else ""
     return (
