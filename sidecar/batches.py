@@ -20,14 +20,21 @@ TAIL_BYTES = 64 * 1024
 """Read at once from a file's end: the footer of most."""
 
 
-def by_log(store: Store, folder: str = RECORDS) -> dict[str, list[BatchName]]:
-    """Every sealed batch below the folder by the origin of its log, in leaf order."""
+def by_log(store: Store, since: str | None = None) -> dict[str, list[BatchName]]:
+    """Every sealed batch by the origin of its log, in leaf order; with `since`, of that day and later."""
     logs: dict[str, list[BatchName]] = {}
-    for named in named_batches(store.list(folder)):
-        logs.setdefault(named.origin, []).append(named)
+    for folder in (RECORDS,) if since is None else _days(store, since):
+        for named in named_batches(store.list(folder)):
+            logs.setdefault(named.origin, []).append(named)
     for batches in logs.values():
         batches.sort(key=lambda named: (named.first_leaf, named.last_leaf, named.name))
     return logs
+
+
+def _days(store: Store, since: str) -> Iterator[str]:
+    for model in store.folders(RECORDS):
+        for digest in store.folders(model):
+            yield from (each for each in store.folders(digest) if each.rpartition("/date=")[2] >= since)
 
 
 def named_batches(listed: Iterable[Entry]) -> Iterable[BatchName]:

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from sidecar.audit import sealed
 from sidecar.audit.batch import BatchFacts, check
-from sidecar.audit.naming import BatchName
+from sidecar.audit.naming import BatchName, parse
 from sidecar.audit.parquet import BatchFile
 from sidecar.audit.ranges import Range, frontier, subtrees
 from sidecar.audit.sealed import Signed
@@ -61,12 +61,15 @@ def follow(
     seen: Seen | None,
     removed: Sequence[RemovedRange],
     fetch: Fetch,
+    since: str | None = None,
 ) -> Course:
     """Follow a log from where it was last seen to its end.
 
     `batches` are all of the log's in the store, `removed` what the site log says
     was removed of it when its retention ended. Batches that were there before
-    are read again only when others are missing or have joined them.
+    are read again only when others are missing or have joined them. With
+    `since`, `batches` are those of that day (ISO) and later, and older ones are
+    taken to be as they were.
     """
     there = {each.name for each in batches}
     gone = [each for each in removed if not there.issuperset(batch.name for batch in each.objects)]
@@ -75,6 +78,8 @@ def follow(
         _walk(course, batches, gone, fetch)
         return _counted(course, batches, removed)
     started = _seen_before(seen)
+    if since is not None:
+        return _from_there(started, seen, batches, removed, gone, fetch, since)
     if _names(batches, removed, seen.size) == (seen.files, seen.names):
         _walk(started, [each for each in batches if each.first_leaf >= seen.size], gone, fetch)
         return _counted(started, batches, removed)
@@ -99,6 +104,27 @@ def follow(
             ),
         )
     return _counted(again, batches, removed)
+
+
+def _from_there(
+    course: Course,
+    seen: Seen,
+    batches: Sequence[BatchName],
+    removed: Sequence[RemovedRange],
+    gone: Sequence[RemovedRange],
+    fetch: Fetch,
+    since: str,
+) -> Course:
+    """Follow what is new, knowing only the batches of the last days."""
+    last = parse(seen.batch)
+    explained = {each.name for each in batches} | {batch.name for each in gone for batch in each.objects}
+    if last is not None and last.date >= since and last.name not in explained:
+        course.problems.append(_problem(course.origin, "removed", f"{last.name} was seen last and is gone"))
+        return course
+    fresh = [each for each in batches if each.first_leaf >= seen.size]
+    _walk(course, fresh, gone, fetch)
+    course.files, course.names = _names(fresh, removed, course.size, seen)
+    return course
 
 
 def _seen_before(seen: Seen) -> Course:
@@ -296,11 +322,21 @@ def _counted(course: Course, batches: Sequence[BatchName], removed: Sequence[Rem
     return course
 
 
-def _names(batches: Sequence[BatchName], removed: Sequence[RemovedRange], size: int) -> tuple[int, str]:
-    """How many batches stand below a size, removed ones included, and the hash of their names."""
-    names = {each.name for each in batches if each.first_leaf < size}
-    names |= {each.name for gone in removed for each in gone.objects if each.first_leaf < size}
-    return len(names), sha256("".join(f"{name}\n" for name in sorted(names)).encode()).hexdigest()
+def _names(
+    batches: Sequence[BatchName], removed: Sequence[RemovedRange], size: int, seen: Seen | None = None
+) -> tuple[int, str]:
+    """How many batches stand below a size, removed ones included, and the chained hash of their names.
+
+    With `seen`, what it counted is continued with those that begin behind it.
+    """
+    first = 0 if seen is None else seen.size
+    files, names = (0, "") if seen is None else (seen.files, seen.names)
+    found = {(each.first_leaf, each.last_leaf, each.name) for each in batches}
+    found |= {(each.first_leaf, each.last_leaf, each.name) for gone in removed for each in gone.objects}
+    for first_leaf, _, name in sorted(found):
+        if first <= first_leaf < size:
+            files, names = files + 1, sha256(f"{names}\n{name}".encode()).hexdigest()
+    return files, names
 
 
 def _problem(origin: str, kind: str, text: str) -> Problem:

@@ -90,8 +90,11 @@ class Run:
         folders = set(known.values())
         for folder in self.store.folders(RECORDS):
             first = next(iter(named_batches(self.store.list(folder))), None)
-            if first is not None and f"{folder}/" not in folders:
-                known[str(metadata(self.store, first.name).get("model"))] = f"{folder}/"
+            if first is None or f"{folder}/" in folders:
+                continue
+            model = str(metadata(self.store, first.name).get("model"))
+            if folder == f"{RECORDS}model={path_safe(model)}":
+                known[model] = f"{folder}/"
         return known
 
     def _copies(self, plan: Plan, wanted: Wanted) -> list[str]:

@@ -7,6 +7,7 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from sidecar.audit.naming import BatchName
 from sidecar.batches import by_log
 from sidecar.consistency import Course, follow, unreadable
 from sidecar.errors import LedgerError, SidecarError, StoreError, UsageError
-from sidecar.keyring import JSON, STORE, TRUST
+from sidecar.keyring import JSON, STORE, TRUST, Moment
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note
@@ -55,6 +56,12 @@ PROBLEMS_PER_ENTRY = 1_000
     help="Go on from this witness's own last entries, or read every batch again and compare.",
 )
 @click.option(
+    "--recent",
+    type=Moment(),
+    metavar="AGE",
+    help="Look only at days since then, such as 3d: for stores that take long to list.",
+)
+@click.option(
     "--state",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -73,6 +80,7 @@ def witness(
     store: str,
     key_file: Path,
     since_state: bool,
+    recent: int | None,
     state: Path | None,
     tsa: str | None,
     tsa_root: Path | None,
@@ -85,6 +93,8 @@ def witness(
     named, recorded and not cosigned, and the exit code is 1. With --trust, only
     retention runs signed by these keys explain that batches are gone.
     """
+    if recent is not None and not since_state:
+        raise UsageError("witness: --recent looks at some days, --from-start at all: give one of the two")
     writer = author(key_file)
     trusted = roots(tsa_root) if tsa or tsa_root else None
     operators = frozenset(str(key) for key in public_keys(trust)) or None
@@ -92,7 +102,7 @@ def witness(
     opened = for_command(store)
     reader = open_site_log(opened).reader()
     memory.follow(remembered(reader, state))
-    courses = _courses(opened, memory, since_state)
+    courses = _courses(opened, memory, since_state, None if recent is None else _day(recent))
     run = _Run(opened, writer, memory, tsa, trusted or [])
     run.append(courses, reader)
     if state is not None:
@@ -108,14 +118,18 @@ def witness(
         raise SidecarError(f"{run.unstamped}; the entry stands without a time stamp")
 
 
-def _courses(store: Store, memory: Memory, since_state: bool) -> list[Course]:
+def _day(t_us: int) -> str:
+    return datetime.fromtimestamp(max(t_us, 0) // 1_000_000, UTC).date().isoformat()
+
+
+def _courses(store: Store, memory: Memory, since_state: bool, since: str | None) -> list[Course]:
     """Every log of the store, and every log that was ever seen, followed as far as it goes."""
-    logs = by_log(store)
+    logs = by_log(store, since)
     for course_of in memory.sightings:
         logs.setdefault(course_of, [])
     if _holes(logs, memory):
         # A batch may have been put in a folder that was listed before one that names it.
-        logs = {**logs, **by_log(store)}
+        logs = {**logs, **by_log(store, since)}
 
     def one(item: tuple[str, list[BatchName]]) -> Course:
         origin, batches = item
@@ -123,7 +137,8 @@ def _courses(store: Store, memory: Memory, since_state: bool) -> list[Course]:
         removed = sorted(memory.removed.get(origin, []), key=lambda each: each.first_leaf)
         try:
             if sighting is None or since_state:
-                return follow(origin, batches, sighting.seen if sighting else None, removed, store.get)
+                seen = sighting.seen if sighting else None
+                return follow(origin, batches, seen, removed, store.get, since)
             # Another count of files than any: everything is read again and compared.
             everything = msgspec.structs.replace(sighting.seen, files=-1)
             return follow(origin, batches, everything, removed, store.get)

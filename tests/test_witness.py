@@ -18,11 +18,12 @@ from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.cosignature import CosignerKey
 from sidecar.ledger.note import Note, SigningKey
 from sidecar.objects import open_store
+from sidecar.objects_directory import DirectoryStore
 from sidecar.site.bodies import Witness, read
 from sidecar.site_log import KeyAuthor, open_site_log
 from tests.support.authority import Authority
 from tests.support.commands import Ran, sidecar
-from tests.support.sealed_store import LogMaker, Tampered, tamper
+from tests.support.sealed_store import DAY_US, LogMaker, Tampered, tamper
 
 WITNESS = SigningKey("witness.example", b"w" * 32)
 BOOTS = ("20261124T000000-aaaaaaaaaa", "20261124T000000-bbbbbbbbbb")
@@ -352,6 +353,64 @@ def test_two_runs_of_one_witness_at_once_do_not_both_speak(
     assert (ran.code, len(ran.err.splitlines())) == (1, 1)
     assert "another run of this witness appended entry 0: run again" in ran.err
     assert len(entries(store)) == 1
+
+
+def test_recent_days_are_enough_to_go_on(store: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = log(store)
+    made.t_us += 10 * DAY_US
+    made.next()
+    witness(store, key)
+    for _ in range(2):
+        made.exchanges(2)
+        made.next()
+    listed: list[str] = []
+    real = DirectoryStore.list
+
+    def listing(self: DirectoryStore, prefix: str = "", after: str = "") -> Any:
+        listed.append(prefix)
+        return real(self, prefix, after)
+
+    monkeypatch.setattr(DirectoryStore, "list", listing)
+    recent = str((made.t_us - DAY_US) // 1_000_000)
+    ran, found = witness(store, key, "--recent", recent)
+    assert (ran.code, found["cosigned"]) == (0, 1)
+    folders = [each for each in listed if each.startswith("records")]
+    assert len(folders) == 1
+    assert "date=" in folders[0]
+    # What was counted from there is what a count of everything comes to.
+    assert witness(store, key)[1]["entries"] == []
+    assert witness(store, key, "--from-start")[0].code == 0
+    made.exchanges(1)
+    made.next()
+    assert witness(store, key)[1]["cosigned"] == 1
+
+
+def test_recent_days_without_the_batch_that_was_seen_last_are_a_problem(store: Path, key: Path) -> None:
+    made = log(store)
+    recent = str((made.t_us - DAY_US) // 1_000_000)
+    witness(store, key)
+    (store / made.names[-1]).unlink()
+    ran, found = witness(store, key, "--recent", recent)
+    assert (ran.code, problems(found)) == (1, [(made.origin, "removed")])
+
+
+def test_recent_days_that_do_not_reach_back_far_enough_are_a_problem(store: Path, key: Path) -> None:
+    made = log(store)
+    witness(store, key)
+    for days in (5, 5):
+        made.t_us += days * DAY_US
+        made.exchanges(1)
+        made.next()
+        made.exchanges(1)
+    made.next()
+    recent = str((made.t_us - DAY_US) // 1_000_000)
+    ran, found = witness(store, key, "--recent", recent)
+    assert (ran.code, found["cosigned"], problems(found)) == (1, 0, [(made.origin, "removed")])
+    assert witness(store, key)[0].code == 0
+
+
+def test_recent_and_from_start_exclude_each_other(store: Path, key: Path) -> None:
+    assert witness(store, key, "--recent", "3d", "--from-start")[0].code == 2
 
 
 def test_many_logs_make_several_entries(store: Path, key: Path, monkeypatch: pytest.MonkeyPatch) -> None:

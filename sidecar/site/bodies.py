@@ -138,8 +138,9 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     batch: str
     """Name of the batch that carried the checkpoint."""
     files: int
-    """Batches in the store below `size`, and the SHA-256 over their names, sorted, a newline after each."""
+    """Batches that begin below `size`, removed ones included."""
     names: str
+    """Their names chained in leaf order: hex SHA-256 of what it was before, a newline, and the name."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
