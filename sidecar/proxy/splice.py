@@ -9,30 +9,26 @@ record, and with policy `closed` a request waits for the observer's verdict.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import cast
 
 from sidecar.counters import Global, Route
 from sidecar.proxy.answers import answer
-from sidecar.proxy.blind import Blind
 from sidecar.proxy.delivery import report, unacknowledged
 from sidecar.proxy.dial import Dial
 from sidecar.proxy.framing import may_be_head
 from sidecar.proxy.gate import Gate
 from sidecar.proxy.hold import ResponseHold
-from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.own_answer import OwnAnswer
 from sidecar.proxy.splice_settings import SpliceSettings
-from sidecar.proxy.upstream import Upstream, reset
+from sidecar.proxy.upstream import Upstream, reset, reset_now
+from sidecar.proxy.watched import Watched
 from sidecar.records import Exchange, Outcome
 
 __all__ = ["Client", "SpliceSettings"]
 
-log = logging.getLogger("sidecar.proxy")
 
-
-class Client(asyncio.Protocol):
+class Client(Watched, asyncio.Protocol):
     """The client's side; owns the pair."""
 
     __slots__ = (
@@ -44,16 +40,13 @@ class Client(asyncio.Protocol):
         "_gate",
         "_hold",
         "_own",
-        "_settings",
         "_upstream",
         "eof",
         "gone",
-        "observer",
         "transport",
     )
 
     transport: asyncio.Transport
-    observer: ConnectionObserver | Blind
 
     def __init__(self, settings: SpliceSettings) -> None:
         self._settings = settings
@@ -351,8 +344,15 @@ class Client(asyncio.Protocol):
         self.transport.close()
 
     def shut_down(self) -> None:
-        """Grace is over: end what is in flight as `shutdown` and break the connection."""
-        self.break_off(Outcome.SHUTDOWN, "recorder shut down")
+        """Grace is over: end what is in flight as `shutdown` and break the connection.
+
+        At once: the end of the process would turn a reset that waits into a FIN.
+        """
+        self.watched(lambda: self.observer.closed(Outcome.SHUTDOWN, "recorder shut down"))
+        if self._upstream is not None and not self._upstream.lost:
+            reset_now(self._upstream.transport)
+        self._broken = Outcome.SHUTDOWN
+        reset_now(self.transport)
 
     def break_off(self, outcome: Outcome, why: str) -> None:
         """End what is in flight with `outcome` and reset both sides."""
@@ -373,28 +373,8 @@ class Client(asyncio.Protocol):
     def _ended(self, exchange: Exchange) -> None:
         self._settings.journal.append(exchange)
 
-    def see(self, data: bytes) -> None:
-        self.watched(lambda: self.observer.request_data(data))
-
-    def watched(self, look: Callable[[], object]) -> None:
-        try:
-            look()
-        except Exception as error:
-            self._unwatch(error)
-
     def trouble(self, error: Exception) -> None:
         """A chunk could not be passed on or looked at; a transport that is closed is no failure."""
         if isinstance(error, RuntimeError) and (self._upstream is None or self._upstream.lost or self.gone):
             return
-        self._unwatch(error)
-
-    def _unwatch(self, error: Exception) -> None:
-        """Traffic goes on, unread, when its observation fails."""
-        settings = self._settings
-        settings.context.slots[Global.OBSERVER_ERRORS] += 1
-        log.error("observation failed, connection goes on unread", exc_info=error)
-        broken, self.observer = self.observer, Blind()
-        try:
-            broken.fail(f"observer failed: {type(error).__name__}")
-        except Exception:
-            settings.journal.shed(settings.context.route, "observer_failed", settings.context.clock.wall_us())
+        self.unwatch(error)

@@ -103,6 +103,11 @@ def reset(
         transport.pause_reading()
         loop.call_later(0.01, reset, loop, transport, arrive, waited_s + 0.01)
         return
+    reset_now(transport)
+
+
+def reset_now(transport: asyncio.Transport) -> None:
+    """Close with RST, whatever has not left yet."""
     raw = transport.get_extra_info("socket")
     if raw is not None and not transport.is_closing():
         with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ import pytest
 from sidecar.counters import Route
 from sidecar.proxy.delivery import unacknowledged
 from sidecar.records import Outcome
-from tests.support.dialogues import GET, OK, POST
+from tests.support.dialogues import GET, OK, POST, SSE
 from tests.support.scripted import Recorder, Upstream, Wire, dial, recorder, until
 
 LARGE = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + bytes(100_000)
@@ -145,4 +145,22 @@ async def test_an_upstream_that_resets_behind_its_answer_takes_none_of_it_along(
         await client.expect(LARGE)
         assert await client.ends() == "RST"
         await rig.nobody()
+        assert deliveries(rig) == []
+
+
+@WAYS
+async def test_the_end_of_grace_resets_at_once_whatever_is_on_its_way(held: bool, quick: bool) -> None:
+    """A FIN would make a stream that is cut off look whole."""
+    async with connected(held, quick) as (rig, client, upstream):
+        await client.send(POST)
+        server = await upstream.accept()
+        await server.expect(POST)
+        await server.send(SSE + bytes(100_000))
+        await until(lambda: unacknowledged(rig.clients[0].transport))
+        rig.clients[0].shut_down()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert rig.clients == []
+        assert await client.ends() == await server.ends() == "RST"
+        assert [each.outcome for each in rig.journal.seen] == [Outcome.SHUTDOWN]
         assert deliveries(rig) == []
