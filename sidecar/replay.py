@@ -5,6 +5,7 @@ Exit codes: 0 the same, 1 different or not to be replayed, 2 a wrong command lin
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,7 @@ def replay(
         ignore,
     )
     if as_lines:
-        click.echo(orjson.dumps(_as_json(record_id, against, request, answer, verdict)).decode())
+        click.echo(_text(_as_json(record_id, against, request, answer, verdict)))
     else:
         _print(record_id, request, answer, verdict)
     problems.leave()
@@ -144,5 +145,13 @@ def _print(record_id: str, request: Request, answer: Answer, verdict: Verdict) -
 def _value(each: Difference, side: str) -> str:
     if each.absent == side:
         return "nothing"
-    text = orjson.dumps(getattr(each, side)).decode()
+    text = _text(getattr(each, side))
     return safe(text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…")
+
+
+def _text(value: Any) -> str:
+    """As JSON; what orjson refuses (lone surrogates, huge integers), the json module writes."""
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:
+        return json.dumps(value)
