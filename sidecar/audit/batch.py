@@ -49,6 +49,9 @@ class BatchFacts:
     size_bytes: int
     sha256: str = ""
     unreadable: str | None = None
+    """Why nothing is known of its rows."""
+    fetched: bool = True
+    """False when the store did not give it out."""
     metadata: dict[str, Any] = field(default_factory=dict)
     unknown_columns: tuple[str, ...] = ()
     log_values: tuple[Any, ...] | None = None

@@ -1,4 +1,4 @@
-"""What is kept of a verified log to hold the logs of a store against each other: little, however long it was."""
+"""What is kept of a verified log, to hold the logs of a store against each other."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from sidecar.audit.subjects import check_subjects
 from sidecar.audit.succession import check_succession
 from sidecar.audit.trust import KeyVerdict, Trust, judge_key
 from sidecar.audit.witnessed import AHEAD_US, compare
-from sidecar.audit.workers import check_one
+from sidecar.audit.workers import Workers
 from sidecar.errors import LedgerError, StoreError
 from sidecar.ledger.origin import parse as parse_origin
 from sidecar.objects import Store
@@ -97,6 +97,7 @@ class Survey:
         now_us: int,
         selection: Selection,
         inventory: Inventory,
+        workers: Workers,
         master: MasterKey | None = None,
         keys_store: Store | None = None,
     ) -> None:
@@ -106,6 +107,7 @@ class Survey:
         self._now_us = now_us
         self._selection = selection
         self._inventory = inventory
+        self._workers = workers
         self._present = {each.origin for each in inventory.batches}
         self._master = master
         self._keys_store = keys_store or store
@@ -135,7 +137,7 @@ class Survey:
         for origin, strangers in sorted(self._strangers.items()):
             # Rare, and somebody's doing: the log is read again, now with what was named otherwise.
             names = [each for each in self._inventory.batches if each.origin == origin]
-            group = [check_one(self._store, each, True) for each in (*names, *strangers)]
+            group = list(self._workers.check((each, True) for each in (*names, *strangers)))
             self._verify(origin, [each for each in group if _of(each) in (origin, None)])
         if self._selection.everything:
             report.findings += self._vanished()

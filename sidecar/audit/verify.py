@@ -13,7 +13,7 @@ from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
 from sidecar.audit.survey import Selection, Survey, take_inventory
 from sidecar.audit.trust import Trust
-from sidecar.audit.workers import Task, check_all
+from sidecar.audit.workers import Task, Workers
 from sidecar.objects import Store
 from sidecar.privacy.master import MasterKey
 from sidecar.shipping.options import StoreOptions
@@ -51,10 +51,13 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
     # Log by log, so that few logs are held at a time.
     chosen.sort(key=lambda named: (named.origin, named.first_leaf, named.name))
     tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
-    survey = Survey(store, job.trust, job.now_us, job.selection, inventory, job.master, job.keys_store)
+    workers = Workers(job.url, job.options, job.jobs)
+    survey = Survey(
+        store, job.trust, job.now_us, job.selection, inventory, workers, job.master, job.keys_store
+    )
     waiting = Counter(named.origin for named, _ in tasks)
     arrived: dict[str, list[BatchFacts]] = {}
-    for facts in _facts(store, job, tasks, inventory.sizes, state, advance):
+    for facts in _facts(workers, tasks, inventory.sizes, state, advance):
         origin = facts.named.origin
         arrived.setdefault(origin, []).append(facts)
         waiting[origin] -= 1
@@ -66,8 +69,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
 
 
 def _facts(
-    store: Store,
-    job: Job,
+    workers: Workers,
     tasks: list[Task],
     sizes: dict[str, int],
     state: Progress | None,
@@ -84,8 +86,7 @@ def _facts(
         done += sizes[named.name]
         yield known
     advance(done, total)
-    size_bytes = sum(sizes[named.name] for named, _ in rest)
-    for facts in check_all(store, job.url, job.options, rest, job.jobs, size_bytes):
+    for facts in workers.check(rest):
         if state is not None:
             state.add(facts)
         done += sizes[facts.named.name]

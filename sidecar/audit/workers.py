@@ -1,9 +1,19 @@
-"""Batches read and hashed by several processes, in any order, few at a time."""
+"""Batches read and hashed in processes of their own, few at a time, in any order.
+
+Also when one is enough: what is read may have been made to kill its reader. A
+damaged Parquet file can ask for more memory than there is, which aborts the
+process. The verification goes on, and the object that did it is named.
+"""
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import resource
+import signal
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from multiprocessing import get_context
 
@@ -17,53 +27,105 @@ Task = tuple[BatchName, bool]
 """A batch and whether to recompute its leaves."""
 AHEAD = 3
 """Tasks given out per process beyond the one it works on."""
-WORTH_A_PROCESS_BYTES = 8 << 20
-"""Below this a pool takes longer to start than the work."""
+MEMORY_BYTES = 4 << 30
+"""Address space of a worker: what unpacks to more ends the worker and not the machine."""
+DIED = "the Parquet reader died on it"
 
-_store: Store | None = None
+_executors: dict[int, ProcessPoolExecutor] = {}
+_opened: dict[str, Store] = {}
 
 
-def check_all(
-    store: Store, url: str, options: StoreOptions, tasks: list[Task], jobs: int, size_bytes: int
-) -> Iterator[BatchFacts]:
-    """Facts of every task's batch, as they come."""
-    if jobs <= 1 or len(tasks) < 2 or size_bytes < WORTH_A_PROCESS_BYTES:
-        for named, recompute in tasks:
-            yield check_one(store, named, recompute)
-        return
-    # Forked children would share the store client's threads, which do not survive a fork.
-    pool = ProcessPoolExecutor(jobs, get_context("spawn"), _open, (url, options))
-    with pool:
+class Workers:
+    """Processes that check batches of one store."""
+
+    def __init__(self, url: str, options: StoreOptions, jobs: int) -> None:
+        self._url = url
+        self._options = options
+        self._jobs = jobs
+
+    def check(self, tasks: Iterable[Task]) -> Iterator[BatchFacts]:
+        """Facts of every task's batch, as they come; of one that kills its reader, that it did."""
+        rest = iter(tasks)
+        running: dict[Future[BatchFacts], Task] = {}
+        while True:
+            for task in islice(rest, self._jobs * (1 + AHEAD) - len(running)):
+                running[self._submit(task)] = task
+            if not running:
+                return
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            suspects = []
+            for future in done:
+                task = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    suspects.append(task)
+            if suspects:
+                # The whole pool is gone; one of those that were under way did it.
+                suspects += running.values()
+                running.clear()
+                self._restart()
+                for task in suspects:
+                    yield self._alone(task) if len(suspects) > 1 else _died(task)
+
+    def check_one(self, task: Task) -> BatchFacts:
+        """Facts of one batch."""
+        return next(self.check((task,)))
+
+    def _alone(self, task: Task) -> BatchFacts:
         try:
-            yield from _drain(pool, iter(tasks), jobs * (1 + AHEAD))
-        finally:
-            pool.shutdown(cancel_futures=True)
+            return self._submit(task).result()
+        except BrokenProcessPool:
+            self._restart()
+            return _died(task)
+
+    def _submit(self, task: Task) -> Future[BatchFacts]:
+        executor = _executors.get(self._jobs)
+        if executor is None:
+            # Forked children would share the store client's threads, which do not survive a fork.
+            executor = ProcessPoolExecutor(self._jobs, get_context("spawn"), _prepare)
+            _executors[self._jobs] = executor
+        try:
+            return executor.submit(_work, self._url, self._options, task)
+        except BrokenProcessPool:
+            self._restart()
+            return self._submit(task)
+
+    def _restart(self) -> None:
+        executor = _executors.pop(self._jobs, None)
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _drain(pool: ProcessPoolExecutor, tasks: Iterable[Task], at_once: int) -> Iterator[BatchFacts]:
-    rest = iter(tasks)
-    running: set[Future[BatchFacts]] = {pool.submit(_work, task) for task in islice(rest, at_once)}
-    while running:
-        done, running = wait(running, return_when=FIRST_COMPLETED)
-        running |= {pool.submit(_work, task) for task in islice(rest, len(done))}
-        for future in done:
-            yield future.result()
+def _died(task: Task) -> BatchFacts:
+    return BatchFacts(task[0], 0, unreadable=DIED)
 
 
-def check_one(store: Store, named: BatchName, recompute: bool) -> BatchFacts:
-    """Facts of one batch; what cannot be fetched is unreadable, and the rest goes on."""
+@atexit.register
+def _stop() -> None:
+    for executor in _executors.values():
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _prepare() -> None:
+    # Ctrl-C is the parent's to act upon.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+
+
+def _work(url: str, options: StoreOptions, task: Task) -> BatchFacts:
+    store = _opened.get(url)
+    if store is None:
+        _opened.clear()
+        store = _opened[url] = open_store(url, options)
+    named, recompute = task
     try:
-        data = store.get(named.name)
+        return check(named, store.get(named.name), recompute)
     except StoreError as error:
-        return BatchFacts(named, 0, unreadable=str(error))
-    return check(named, data, recompute)
-
-
-def _open(url: str, options: StoreOptions) -> None:
-    global _store
-    _store = open_store(url, options)
-
-
-def _work(task: Task) -> BatchFacts:
-    assert _store is not None
-    return check_one(_store, *task)
+        return BatchFacts(named, 0, unreadable=str(error), fetched=False)
+    except MemoryError:
+        return BatchFacts(
+            named, 0, unreadable=f"it takes more than the {MEMORY_BYTES >> 30} GiB a reader has"
+        )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidecar.audit import naming
 from sidecar.audit.findings import Kind
+from sidecar.audit.workers import DIED, Workers
+from sidecar.objects import AUDITOR
 from sidecar.privacy.master import LocalMasterKey
 from tests.support import audited
 from tests.support.audited import ENROLMENT_KEY, WITNESS, Store, enrolment, failures
@@ -94,3 +98,35 @@ def test_rubbish_in_place_of_every_object_is_named(store: Store) -> None:
             found = store.report(witnesses=[WITNESS])
             path.write_bytes(original)
             assert not found.intact, (path.name, rubbish[:8])
+
+
+def test_an_object_that_kills_its_reader_is_named_and_the_rest_verified(store: Store) -> None:
+    path = store.path(store.log.names[0])
+    original = path.read_bytes()
+    tasks = [(named, True) for name in store.log.names if (named := naming.parse(name)) is not None]
+    killed = 0
+    try:
+        for bit in range(0, len(original) * 8, 97):
+            changed = bytearray(original)
+            changed[bit // 8] ^= 1 << bit % 8
+            path.write_bytes(changed)
+            found = {each.named.name: each for each in Workers(str(store.root), AUDITOR, 2).check(tasks)}
+            assert found[store.log.names[1]].unreadable is None
+            killed += found[store.log.names[0]].unreadable == DIED
+            if killed == 2:
+                break
+    finally:
+        path.write_bytes(original)
+    assert killed == 2, "the reader survived every one of these"
+    assert store.report(witnesses=[WITNESS]).intact
+
+
+def test_an_object_larger_than_a_reader_may_hold_is_named(store: Store) -> None:
+    path = store.path(store.log.names[0])
+    original = path.read_bytes()
+    try:
+        os.truncate(path, 8 << 30)
+        found = failures(store.report())
+    finally:
+        path.write_bytes(original)
+    assert [(each.kind, each.object) for each in found] == [(Kind.ALTERED, store.log.names[0])]
