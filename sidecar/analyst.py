@@ -305,7 +305,7 @@ class Analyst:
             pending = self._pending[0]
             try:
                 self._sink.put(pending.name, self._state.data(pending))
-            except StoreError as error:
+            except (StoreError, JournalFull) as error:
                 self._put_failed(str(error))
                 return
             shipping = dict(self._shipping)

@@ -23,12 +23,16 @@ Keys of the one database (all values msgpack unless said otherwise):
                              batch needs stand before it, with no rows
     part/NUMBER/PART         a pending batch's raw bytes, PART_BYTES each but the last
 
-NUMBER is a big-endian u64, PART a big-endian u32.
+NUMBER is a big-endian u64, PART a big-endian u32. The bytes of objects that
+stand before a batch, which are keys, are in files of their own, `object-NUMBER`,
+beside the environment: what a transaction deletes stays in its free pages, a
+file that is unlinked is gone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -184,6 +188,7 @@ class AnalystState:
                     f"analyst state {folder}: format {version}, this build reads up to {FORMAT}: "
                     "use a newer sidecar"
                 )
+            state._sweep()
         return state
 
     def load(self) -> Knowledge:
@@ -235,9 +240,11 @@ class AnalystState:
             for batch in batches:
                 for name, data in batch.before:
                     number += 1
-                    _put_object(transaction, number, (name, data, 0), before, since_us)
+                    self._write_file(number, data)
+                    row = (name, len(data), 0, (before.volume, before.segment), since_us)
+                    transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
                 number += 1
-                _put_object(transaction, number, (batch.name, batch.data, batch.records), before, since_us)
+                _put_batch(transaction, number, batch, before, since_us)
 
         self._write(write)
 
@@ -256,7 +263,13 @@ class AnalystState:
         return found
 
     def data(self, pending: Pending) -> bytes:
-        """The batch's bytes, exactly as encoded."""
+        """The batch's bytes, exactly as encoded. Raises JournalFull when a file of them cannot be read."""
+        if not pending.records:
+            path = self._file(pending.number)
+            try:
+                return path.read_bytes()
+            except OSError as error:
+                raise JournalFull(f"analyst state {path}: {error.strerror}: restore the folder") from error
         with self._env.begin() as transaction:
             parts = [
                 transaction.get(_part_key(pending.number, part))
@@ -277,6 +290,8 @@ class AnalystState:
             transaction.put(b"shipping", msgpack.packb(dict(shipping)))
 
         self._write(write)
+        if not pending.records:
+            self._file(pending.number).unlink(missing_ok=True)
 
     def releasable(self) -> Position:
         """Up to here the journal is not needed any more: all of it is in the store."""
@@ -285,6 +300,37 @@ class AnalystState:
 
     def close(self) -> None:
         self._env.close()
+
+    def _file(self, number: int) -> Path:
+        return self.folder / f"object-{number}"
+
+    def _write_file(self, number: int, data: bytes) -> None:
+        """Durable before the transaction that names it; what none names is swept at the next start."""
+        path = self._file(number)
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            try:
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            folder = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError as error:
+            raise JournalFull(
+                f"analyst state {path}: {error.strerror}: free some space on its disk"
+            ) from error
+
+    def _sweep(self) -> None:
+        named = {self._file(pending.number) for pending in self.pending()}
+        for path in self.folder.glob("object-*"):
+            if path not in named:
+                path.unlink(missing_ok=True)
 
     def _write(self, write: Callable[[lmdb.Transaction], None]) -> None:
         try:
@@ -300,13 +346,12 @@ class _DamagedError(Exception):
     """The environment opens but does not hold what this module writes."""
 
 
-def _put_object(
-    transaction: lmdb.Transaction, number: int, what: tuple[str, bytes, int], before: Position, since_us: int
+def _put_batch(
+    transaction: lmdb.Transaction, number: int, batch: EncodedBatch, before: Position, since_us: int
 ) -> None:
-    name, data, records = what
-    row = (name, len(data), records, (before.volume, before.segment), since_us)
+    row = (batch.name, len(batch.data), batch.records, (before.volume, before.segment), since_us)
     transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
-    view = memoryview(data)
+    view = memoryview(batch.data)
     for part, start in enumerate(range(0, len(view), PART_BYTES)):
         transaction.put(_part_key(number, part), view[start : start + PART_BYTES])
 

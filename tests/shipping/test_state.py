@@ -85,6 +85,29 @@ def test_objects_that_a_batch_needs_are_shipped_before_it(folder: Path) -> None:
     assert state.data(state.pending()[0]) == b"keys"
 
 
+def test_keys_that_were_shipped_are_nowhere_in_the_state(folder: Path) -> None:
+    state = AnalystState.open(folder)
+    secret = os.urandom(64)
+    state.commit(Knowledge(), {}, [EncodedBatch("records/1", b"rows", 4, (("subjects/1", secret),))])
+    state.close()
+    state = AnalystState.open(folder)
+    keys, _ = state.pending()
+    assert state.data(keys) == secret
+    assert any(secret in path.read_bytes() for path in folder.iterdir())
+    state.shipped(keys, {})
+    assert not any(secret in path.read_bytes() for path in folder.iterdir())
+
+
+def test_keys_of_a_commit_that_never_came_are_swept(folder: Path) -> None:
+    state = AnalystState.open(folder)
+    state.commit(Knowledge(), {}, [EncodedBatch("records/1", b"rows", 4, (("subjects/1", b"kept"),))])
+    state.close()
+    (folder / "object-77").write_bytes(b"never committed")
+    state = AnalystState.open(folder)
+    assert [path.name for path in folder.glob("object-*")] == ["object-1"]
+    assert state.data(state.pending()[0]) == b"kept"
+
+
 def test_the_journal_is_needed_from_before_the_oldest_pending_batch(folder: Path) -> None:
     state = AnalystState.open(folder)
     state.commit(Knowledge(Position(1, 5)), {}, [some(1)])
