@@ -25,6 +25,8 @@ class Ending:
     """Exchanges that `find` lists."""
     shown: bool
     """Whether `show` printed one."""
+    verified: bool
+    """Whether `verify` found every log of the store intact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,9 @@ def promises(ending: Ending, watched: bool) -> list[Promise]:
             f"{ending.stored:,} records in the store for {report.sent:,} applications",
         ),
         Promise(ending.shown, "`sidecar show` prints one whole"),
+        Promise(
+            ending.verified, "`sidecar verify` recomputes every hash and signature, and finds the log intact"
+        ),
         Promise(ending.exit_code == 0, f"the sidecar ended with exit code {ending.exit_code}"),
     ]
     if not watched:

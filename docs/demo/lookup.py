@@ -1,4 +1,4 @@
-"""`sidecar find` and `sidecar show` on this run's store, as the user will type them."""
+"""`sidecar find`, `show` and `verify` on this run's store, as the user will type them."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ def count_records(store: Path) -> int:
     """How many different exchanges `find` lists in the whole store."""
     found = _json_lines(["find", "--store", str(store), "--limit", "0", "--json"])
     return len({row["record_id"] for row in found})
+
+
+def verifies(store: Path) -> bool:
+    """Whether `verify` says that the whole store is intact."""
+    said = _json_lines(["verify", "--store", str(store), "--json"])
+    return bool(said) and said[0].get("intact") is True
 
 
 def _json_lines(arguments: list[str]) -> list[dict[str, Any]]:

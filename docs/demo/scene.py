@@ -26,6 +26,7 @@ class Look:
     show: str = ""
     """Empty until a record is in the store."""
     store_option: str = ""
+    verify: str = ""
 
     def lines(self) -> list[str]:
         """Shell commands, each line short enough for 80 columns as long as the store's path is."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FrameType
 
 from docs.demo.acceptance import Ending, promises
-from docs.demo.lookup import Example, count_records
+from docs.demo.lookup import Example, count_records, verifies
 from docs.demo.performance import Performance, follow
 from docs.demo.processes import Child
 from docs.demo.scene import Look
@@ -145,7 +145,7 @@ def look_at(store: Path, record_id: str) -> Look:
     sidecar = os.path.relpath(binary, here) if binary.is_relative_to(here) else str(binary)
     option = f"--store {shown}"
     show = f"{sidecar} show {record_id}" if record_id else ""
-    return Look(shown, f"{sidecar} find {option} --limit 5", show, option)
+    return Look(shown, f"{sidecar} find {option} --limit 5", show, option, f"{sidecar} verify {option}")
 
 
 def _end(performance: Performance, stopped: bool) -> int:
@@ -159,7 +159,15 @@ def _end(performance: Performance, stopped: bool) -> int:
     if not example.record_id or not example.denied:
         example.search()
     stored = count_records(performance.recorder.store)
-    ending = Ending(performance.report, performance.before_shift, reading, exit_code, stored, example.shown)
+    ending = Ending(
+        performance.report,
+        performance.before_shift,
+        reading,
+        exit_code,
+        stored,
+        example.shown,
+        verifies(performance.recorder.store),
+    )
     kept = True
     for promise in promises(ending, watched=not stopped):
         kept &= promise.kept
@@ -167,7 +175,8 @@ def _end(performance: Performance, stopped: bool) -> int:
     look = look_at(performance.recorder.store, example.record_id)
     one = " (the second: a denial)" if example.denied else ""
     print(f"\nThe records lie in {look.store}. To look at them{one}:\n")
-    print("\n".join(f"    {line}" for line in look.lines()), flush=True)
+    print("\n".join(f"    {line}" for line in look.lines()))
+    print(f"    {look.verify}", flush=True)
     if stopped:
         return 0
     if not kept:

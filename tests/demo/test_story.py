@@ -52,7 +52,7 @@ LOOK = Look(
     "--store .demo/run-12/records",
 )
 SCENE = Scene(61.0, 120.0, 60.0, 60.5, SHIFTED, 49.8, LATENCY, "", LOOK, "mlserver 1.7.1")
-GOOD = Ending(Report(1200, 0, "", LATENCY), CALM, SHIFTED, 0, 1200, True)
+GOOD = Ending(Report(1200, 0, "", LATENCY), CALM, SHIFTED, 0, 1200, True, True)
 
 
 def drawn(scene: Scene, width: int) -> list[str]:
@@ -157,6 +157,7 @@ def test_all_promises_are_kept_when_all_went_well() -> None:
         ({"report": Report()}, "0 applications"),
         ({"stored": 1199}, "1,199 records in the store"),
         ({"shown": False}, "show"),
+        ({"verified": False}, "verify"),
         ({"exit_code": 1}, "exit code 1"),
         ({"report": Report(1200, 0, "", None)}, "added latency"),
         ({"before_shift": None}, "before the shift"),
