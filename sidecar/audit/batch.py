@@ -18,7 +18,7 @@ from sidecar.audit.naming import BatchName
 from sidecar.audit.parquet import BatchFile, Columns
 from sidecar.audit.ranges import Node, Range, subtrees
 from sidecar.errors import StoreError
-from sidecar.schema import COLUMN_TYPES, LOG_COLUMNS
+from sidecar.schema import CANONICAL_VERSION, COLUMN_TYPES, LOG_COLUMNS
 
 MISMATCHES_KEPT = 1_000
 SEALING_KINDS = frozenset({"genesis", "config", "identity", "batch", "close"})
@@ -50,8 +50,8 @@ class BatchFacts:
     sha256: str = ""
     unreadable: str | None = None
     """Why nothing is known of its rows."""
-    fetched: bool = True
-    """False when the store did not give it out."""
+    known: bool = True
+    """False when the store did not give it out, or only a newer Sidecar can read it."""
     metadata: dict[str, Any] = field(default_factory=dict)
     unknown_columns: tuple[str, ...] = ()
     log_values: tuple[Any, ...] | None = None
@@ -99,6 +99,13 @@ def check(named: BatchName, data: bytes, recompute: bool = True) -> BatchFacts:
     try:
         file = BatchFile(named.name, data)
         facts.metadata = file.metadata
+        version = file.metadata.get("canonical", CANONICAL_VERSION)
+        if version != CANONICAL_VERSION:
+            facts.unreadable = (
+                f"sealed by version {version} of the rules, this build knows {CANONICAL_VERSION}"
+            )
+            facts.known = False
+            return facts
         facts.unknown_columns = tuple(sorted(set(file.columns) - set(COLUMN_TYPES)))
         _read(file, facts)
     except StoreError as error:

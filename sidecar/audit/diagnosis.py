@@ -31,9 +31,8 @@ def diagnose(
 ) -> Outcome:
     """Say what happened to the batch; `before` is the tree of the leaves before it, if known."""
     if facts.unreadable is not None:
-        kind = Kind.ALTERED if facts.fetched else Kind.UNREADABLE
-        why = "the object is damaged" if facts.fetched else "the object could not be fetched"
-        text = f"{why} and its {end - first:,} records cannot be read: {facts.unreadable}"
+        kind, why = (Kind.ALTERED, "it is damaged") if facts.known else (Kind.UNREADABLE, "it is not known")
+        text = f"{why}, its {end - first:,} records cannot be read: {facts.unreadable}"
         finding = Finding(kind, text, facts.named.name, first, end - 1, field="file")
         return Outcome([finding], None, end - first)
     case = Case(bench, facts, signed, first, end, before, bench.sheet(facts), Outcome())

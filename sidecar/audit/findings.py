@@ -26,7 +26,6 @@ class Kind(StrEnum):
     MISSING = "missing"
     HOLE = "hole"
     UNREADABLE = "unreadable"
-    UNCHECKED = "unchecked"
     # From here on: to be known, and no sign that anybody touched anything.
     GAP = "gap"
     UNCLOSED = "unclosed"
@@ -55,8 +54,7 @@ MEANING: dict[Kind, str] = {
     Kind.KEYS_REMOVED: "subject keys are gone and no erasure says so",
     Kind.MISSING: "a pod was enrolled and left no log",
     Kind.HOLE: "sequence numbers that no record and no gap accounts for",
-    Kind.UNREADABLE: "a stored object cannot be read",
-    Kind.UNCHECKED: "records that only what is lost or damaged could have proven",
+    Kind.UNREADABLE: "a stored object could not be fetched, or is of a newer format",
     Kind.GAP: "losses the recorder itself counted and sealed",
     Kind.UNCLOSED: "no close: still running, killed, or the tail removed before a witness saw it",
     Kind.ERASED: "a subject's data was erased on a signed order; the chain still holds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -38,6 +39,8 @@ def prove(store: Store, record_id: str) -> Receipt:
     batches = [named for entry in store.list(naming.RECORDS) if (named := naming.parse(entry.name))]
     for named in _candidates(record_id, batches):
         data = store.get(named.name)
+        if not hashlib.sha256(data).hexdigest().startswith(named.hash):
+            raise StoreError(f"{named.name}: is damaged, its name says otherwise: run `sidecar verify`")
         row = _row_of(named, data, record_id)
         if row is not None:
             return _receipt(store, named, data, row, batches)

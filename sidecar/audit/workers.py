@@ -124,8 +124,6 @@ def _work(url: str, options: StoreOptions, task: Task) -> BatchFacts:
     try:
         return check(named, store.get(named.name), recompute)
     except StoreError as error:
-        return BatchFacts(named, 0, unreadable=str(error), fetched=False)
+        return BatchFacts(named, 0, unreadable=str(error), known=False)
     except MemoryError:
-        return BatchFacts(
-            named, 0, unreadable=f"it takes more than the {MEMORY_BYTES >> 30} GiB a reader has"
-        )
+        return BatchFacts(named, 0, unreadable=f"it takes more than {MEMORY_BYTES >> 30} GiB to read")

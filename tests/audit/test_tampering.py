@@ -421,7 +421,14 @@ def test_an_earlier_checkpoint_is_altered(store: Store) -> None:
     assert (found.kind, found.field) == (Kind.ALTERED, "checkpoint")
 
 
-def test_an_added_column_is_altered(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_batch_of_a_newer_version_is_not_called_altered(store: Store) -> None:
+    tamper(store.root, store.log.names[1], lambda opened: opened.metadata.update(canonical=2))
+    found = the_failure(store.report())
+    assert found.kind is Kind.UNREADABLE
+    assert "version 2" in found.text
+
+
+def test_an_added_column_is_altered(store: Store) -> None:
     import duckdb
 
     name = store.log.names[2]
