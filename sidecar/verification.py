@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,7 +29,7 @@ from sidecar.audit.verify import Advance, Job
 from sidecar.audit.verify import verify as verify_store
 from sidecar.errors import StoreError, UsageError
 from sidecar.ledger import receipt as receipts
-from sidecar.objects import AUDITOR, for_command
+from sidecar.objects import command_options, for_command
 from sidecar.privacy.master import read_master_key
 from sidecar.shipping.parquet import path_safe
 
@@ -93,7 +94,10 @@ def verify(
     master = read_master_key(master_key) if master_key is not None else None
     keys = for_command(keys_store) if keys_store is not None else None
     processes = jobs or len(os.sched_getaffinity(0))
-    job = Job(store, AUDITOR, trusted, selection, processes, now_us, master, keys)
+    # A plain copy of the environment: what goes to other processes must be one that can be sent.
+    given = command_options()
+    options = replace(given, environment=dict(given.environment or {}))
+    job = Job(store, options, trusted, selection, processes, now_us, master, keys)
     state = Progress(resume) if resume is not None else None
     try:
         with _bar() as advance:
