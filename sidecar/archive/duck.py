@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.archive.footer import Footer
-from sidecar.archive.query import FIELDS, ID, TIME, Query, Row
+from sidecar.archive.query import FIELDS, ID, REPEATED, TIME, Query, Row
 from sidecar.archive.source import Source
 from sidecar.errors import StoreError, UsageError
 from sidecar.schema import COLUMN_TYPES
@@ -61,6 +61,7 @@ class DuckEngine:
         base = f"{root}/" if root is not None and not _PATTERN.intersection(root) else "sidecar://"
         self._direct = base != "sidecar://"
         self._places = {each.file.name: base + each.file.name for each in footers}
+        self._texts: dict[str, str] = {}
         self._connection: DuckDBPyConnection = duckdb.connect(":memory:")
         if not self._direct:
             from sidecar.archive.remote import file_system
@@ -87,12 +88,28 @@ class DuckEngine:
         columns = ", ".join(f'"{name}"' for name in FIELDS)
         text = f"SELECT {columns} FROM read_parquet(?, hive_partitioning=false) WHERE {condition}{ordered}"
         try:
-            rows: list[Row] = self._connection.execute(text, [places, *values]).fetchall()
+            rows = self._rows(self._connection.execute(text, [places, *values]))
         except Exception as error:
             # Damaged files make the engine raise more than its own errors: texts that are no UTF-8, for one.
             raise self._reason(error, places, query) from error
         self._take_account(footers)
         return rows if query.limit else sorted(rows, key=lambda row: (-row[TIME], row[ID]))
+
+    def _rows(self, result: DuckDBPyConnection) -> list[Row]:
+        """Everything of a result. Every value comes as an object of its own; equal texts become one."""
+        rows: list[Row] = []
+        known = self._texts
+        while portion := result.fetchmany(2_048):
+            for row in portion:
+                values = list(row)
+                for index in REPEATED:
+                    text = values[index]
+                    if text is not None:
+                        values[index] = known.setdefault(text, text)
+                rows.append(tuple(values))
+            if len(known) > 10_000:
+                known.clear()
+        return rows
 
     def _reason(self, error: Exception, places: list[str], query: Query) -> Exception:
         reason = first_line(error)
@@ -128,7 +145,6 @@ def lock(connection: DuckDBPyConnection, places: Sequence[str]) -> None:
         "SET allow_community_extensions=false",
         "SET enable_profiling='no_output'",
         f"SET custom_profiling_settings='{json.dumps(_PROFILE)}'",
-        "SET parquet_metadata_cache=true",
         f"SET allowed_paths=[{listed}]",
         "SET enable_external_access=false",
         "SET lock_configuration=true",

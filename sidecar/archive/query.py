@@ -51,6 +51,15 @@ _KIND, _MODEL, _STATUS, _OUTCOME = _AT["kind"], _AT["model"], _AT["status"], _AT
 _DECISION, _PATH, _KEYS = _AT["decision"], _AT["path"], _AT["keys"]
 _IMAGE, _ARTIFACT = _AT["image_digest"], _AT["artifact_digest"]
 
+REPEATED = tuple(
+    _AT[name]
+    for name in (
+        *("kind", "log", "route", "boot", "model", "image_digest", "artifact_digest", "identity_source"),
+        *("client", "method", "path", "outcome", "reason", "decoder", "decision", "redacted"),
+    )
+)
+"""Columns of texts that are the same in many records."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:

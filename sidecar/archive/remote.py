@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from sidecar.archive.footer import Footer
@@ -24,8 +25,9 @@ SCHEME = "sidecar"
 class RangeFile(io.RawIOBase):
     """One object, read by ranges."""
 
-    def __init__(self, source: Source, name: str, size: int, tail: bytes) -> None:
+    def __init__(self, source: Source, name: str, size: int, tail: bytes, counting: Lock) -> None:
         super().__init__()
+        self._counting = counting
         self._source = source
         self._name = name
         self.size = size
@@ -54,7 +56,8 @@ class RangeFile(io.RawIOBase):
             data = self._tail[start : start + length]
         else:
             data = self._source.objects.get_range(self._name, self._at, length)
-            self._source.account.bytes_read += len(data)
+            with self._counting:
+                self._source.account.bytes_read += len(data)
         self._at += len(data)
         return data
 
@@ -69,6 +72,7 @@ def file_system(source: Source, footers: Sequence[Footer]) -> AbstractFileSystem
     except ImportError as error:
         raise UsageError("a bucket is read through fsspec: pip install 'sidecar-recorder[audit]'") from error
     known = {each.file.name: each for each in footers}
+    counting = Lock()
 
     class StoreFileSystem(Base):  # type: ignore[misc]
         protocol = SCHEME
@@ -96,6 +100,6 @@ def file_system(source: Source, footers: Sequence[Footer]) -> AbstractFileSystem
             if mode != "rb":
                 raise PermissionError(path)
             footer = self._of(path)
-            return RangeFile(source, footer.file.name, footer.file.size, footer.tail)
+            return RangeFile(source, footer.file.name, footer.file.size, footer.tail, counting)
 
     return StoreFileSystem()
