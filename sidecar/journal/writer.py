@@ -384,7 +384,8 @@ class JournalWriter:
         reason: str,
         on_durable: Callable[[bool], None] | None,
     ) -> None:
-        exchange.seq = self._shed(route, reason, exchange.t_request_us)
+        self._shed(route, reason, exchange.t_request_us)
+        exchange.seq = 0  # it left no record that anything could refer to
         if on_durable is not None:
             self._call_soon(on_durable, False)
 

@@ -49,7 +49,10 @@ def unacknowledged(transport: asyncio.BaseTransport) -> int:
 
 
 def report(context: RouteContext, journal: JournalPort, numbers: Iterable[int], outcome: Outcome) -> None:
-    """Record that these exchanges' responses did not arrive whole, as far as can be known."""
-    for seq in sorted(numbers):
+    """Record that these exchanges' responses did not arrive whole, as far as can be known.
+
+    A number of 0 is of an exchange that left no record.
+    """
+    for seq in sorted(filter(None, numbers)):
         context.slots[context.base + Route.DELIVERY_FAILURES] += 1
         journal.delivery(Delivery(context.route, seq, context.clock.wall_us(), outcome))

@@ -104,8 +104,10 @@ async def test_without_a_waiter_the_interval_commits(tmp_path: Path) -> None:
 async def test_appends_beyond_the_pending_limit_are_shed_and_counted(tmp_path: Path) -> None:
     limits = dataclasses.replace(SMALL, pending_bytes=1 << 20)
     async with Rig(tmp_path, limits) as rig:
-        results = await rig.record(*[exchange(b"q" * 20_000) for _ in range(200)])
+        made = [exchange(b"q" * 20_000) for _ in range(200)]
+        results = await rig.record(*made)
         assert 40 < sum(results) < 60
+        assert [each.seq > 0 for each in made] == results, "no number to refer to without a record"
         assert rig.counters.route("default", Route.SHED) == 200 - sum(results)
         await rig.record(exchange())
         assert rig.writer.accepting
