@@ -20,10 +20,10 @@ import orjson
 from sidecar.archive import when
 from sidecar.audit import text
 from sidecar.audit.html import page
+from sidecar.audit.inventory import Selection
 from sidecar.audit.prove import prove as prove_record
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
-from sidecar.audit.survey import Selection
 from sidecar.audit.trust import Trust, read_trust
 from sidecar.audit.verify import Advance, Job
 from sidecar.audit.verify import verify as verify_store

@@ -14,17 +14,15 @@ from dataclasses import dataclass, field
 
 from sidecar.audit import sealed
 from sidecar.audit.batch import BatchFacts
+from sidecar.audit.beside import others
+from sidecar.audit.candidates import Candidates
 from sidecar.audit.case import Bench
 from sidecar.audit.diagnosis import diagnose
-from sidecar.audit.filed import belongs, misfiled
+from sidecar.audit.filed import misfiled
 from sidecar.audit.findings import Finding, Kind
-from sidecar.audit.ranges import Range, frontier
+from sidecar.audit.gone import Removals, join, removed_before
+from sidecar.audit.ranges import Range
 from sidecar.audit.sealed import Signed
-from sidecar.errors import LedgerError
-from sidecar.ledger import base64text
-from sidecar.ledger.checkpoint import Checkpoint
-from sidecar.ledger.note import VerifierKey
-from sidecar.site.entry import object_name
 from sidecar.site.removed import Removal
 
 Fetch = Callable[[str], bytes]
@@ -59,11 +57,6 @@ class Walk:
     end: int = 0
     closed: bool = False
 
-    @property
-    def proven(self) -> bool:
-        """Whether every record is joined to a checkpoint of the log."""
-        return bool(self.links) and all(link.good for link in self.links)
-
 
 class LogWalk:
     """Walks the batches of one origin; `fetch` reads an object again when it must be looked into."""
@@ -72,91 +65,59 @@ class LogWalk:
         self, origin: str, batches: list[BatchFacts], fetch: Fetch, removals: Sequence[Removal] = ()
     ) -> None:
         self.walk = Walk(origin)
-        self._removals = sorted(removals, key=lambda each: (each.range.first_leaf, each.index))
-        self._fetch = fetch
-        self._batches = batches
-        self._signed = {each.named.name: sealed.read(each) for each in batches}
-        self._named_later = {
-            str(leaf.details.get("sha256"))
-            for each in batches
-            for leaf in each.sealing
-            if leaf.kind == "batch"
-        }
-        self._twins = self._set_twins_aside()
-        self._by_first: dict[int, list[BatchFacts]] = {}
-        for each in self._batches:
-            self._by_first.setdefault(each.named.first_leaf, []).append(each)
+        self._candidates = Candidates(batches)
+        self._removals = Removals(removals)
         self._assumed = 0
         """Records behind the last checkpoint that fits, on a tree that the next one may prove."""
         self._bench = Bench(batches, fetch)
 
     def run(self) -> Walk:
         """Walk to the end."""
-        walk = self.walk
+        walk, candidates = self.walk, self._candidates
         tree: Range | None = Range()
         at = shift = 0
-        left = set(self._by_first)
+        left = set(candidates.by_first)
         while True:
             named = at + shift
             if named not in left:
-                removal = self._removal(at)
-                if removal is not None:
-                    tree = self._retained(removal, tree)
-                    at = removal.range.last_leaf + 1
-                    continue
-                following = min((first for first in left if first > named), default=None)
-                if following is None:
+                step = self._over(at, shift, left, tree)
+                if step is None:
                     break
-                end = min([following - shift, *(each.range.first_leaf for each in self._removals_after(at))])
-                self._removed(at, end, self._best(following))
-                at, tree = end, None
+                at, tree = step
                 continue
             left.remove(named)
-            facts = self._best(named)
-            link = Link(facts, self._signed[facts.named.name], at, 0, tree)
+            facts = candidates.best(named)
+            link = Link(facts, candidates.signed(facts), at, 0, tree)
             link.end, shift = self._extent(link, shift)
             walk.links.append(link)
             tree = self._judge(link)
             at = link.end
         walk.end = at
-        self._others()
+        walked = {link.facts.named.name for link in walk.links}
+        before = {link.first: link.before for link in walk.links if link.before is not None}
+        walk.findings += others(candidates, walked, before, self._removals)
         self._previous_files()
         walk.closed = bool(walk.links) and walk.links[-1].facts.ends_closed
         return walk
 
-    def _set_twins_aside(self) -> list[tuple[BatchFacts, BatchFacts]]:
-        """Batches that hold the very rows of another one, with that one; the walk goes on without them."""
-        kept: dict[str, BatchFacts] = {}
-        twins = []
-        for facts in sorted(self._batches, key=self._in_place, reverse=True):
-            if facts.rows and facts.content in kept:
-                twins.append((facts, kept[facts.content]))
-            else:
-                kept[facts.content or facts.named.name] = facts
-        aside = {facts.named.name for facts, _ in twins}
-        self._batches = [each for each in self._batches if each.named.name not in aside]
-        return twins
-
-    def _in_place(self, facts: BatchFacts) -> tuple[bool, bool, bool, str]:
-        size = self._signed[facts.named.name].size
-        named_later = facts.sha256 in self._named_later
-        return named_later, belongs(facts), size == facts.named.last_leaf + 1, facts.named.name
-
-    def _best(self, first: int) -> BatchFacts:
-        """Of the batches that begin at this leaf the one to go on with: sound, named later on, in place."""
-
-        def rank(facts: BatchFacts) -> tuple[bool, bool, bool, bool, int, str]:
-            signed = self._signed[facts.named.name]
-            return (
-                facts.unreadable is None and not facts.mismatched,
-                signed.valid and signed.size == facts.named.last_leaf + 1,
-                facts.sha256 in self._named_later,
-                belongs(facts),
-                facts.rows,
-                facts.named.name,
-            )
-
-        return max(self._by_first[first], key=rank)
+    def _over(
+        self, at: int, shift: int, left: set[int], tree: Range | None
+    ) -> tuple[int, Range | None] | None:
+        """Where the walk goes on when no batch begins here, and the tree there; None at the log's end."""
+        removal = self._removals.at(at)
+        if removal is not None:
+            after, finding = join(removal, tree)
+            self.walk.findings.append(finding)
+            if after is not None:
+                self.walk.roots[after.size] = after.root()
+            return removal.range.last_leaf + 1, after
+        following = min((first for first in left if first > at + shift), default=None)
+        if following is None:
+            return None
+        next_removal = self._removals.next_after(at)
+        end = following - shift if next_removal is None else min(following - shift, next_removal)
+        self.walk.findings.append(removed_before(at, end, self._candidates.best(following)))
+        return end, None
 
     def _extent(self, link: Link, shift: int) -> tuple[int, int]:
         """Index after the batch's last sealed leaf, and how far the names after it run ahead of the truth.
@@ -167,11 +128,11 @@ class LogWalk:
         named_end = facts.named.last_leaf + 1
         if not link.signed.valid or size == named_end - shift or size <= link.first:
             return named_end - shift, shift
-        following = self._by_first.get(named_end)
+        following = self._candidates.by_first.get(named_end)
         if following is not None:
-            starts = {self._signed[each.named.name].size - each.rows for each in following}
+            starts = {self._candidates.signed(each).size - each.rows for each in following}
             return (size, named_end - size) if size in starts else (named_end - shift, shift)
-        if size + shift in self._by_first or size < link.first + facts.rows:
+        if size + shift in self._candidates.by_first or size < link.first + facts.rows:
             return size, shift
         return named_end - shift, shift
 
@@ -246,95 +207,6 @@ class LogWalk:
     def _found(self, kind: Kind, link: Link, text: str, field: str | None = None) -> None:
         named = link.facts.named
         self.walk.findings.append(Finding(kind, text, named.name, link.first, link.end - 1, field=field))
-
-    def _removals_after(self, at: int) -> list[Removal]:
-        return [each for each in self._removals if each.range.first_leaf > at]
-
-    def _removal(self, at: int) -> Removal | None:
-        """A recorded removal of the leaves from here on."""
-        return next((each for each in self._removals if each.range.first_leaf == at), None)
-
-    def _retained(self, removal: Removal, tree: Range | None) -> Range | None:
-        """The tree after removed leaves, as the site log's entry has it under the log's own checkpoint."""
-        gone = removal.range
-        entry = object_name(removal.index)
-        try:
-            signed = Checkpoint.open(gone.checkpoint, [VerifierKey.parse(gone.public_key)], gone.origin)
-            if tree is not None:
-                after = tree.copy()
-                after.push((level, base64text.decode(node)) for level, node in gone.subtrees)
-            else:
-                found = frontier(gone.size, [base64text.decode(node) for node in gone.frontier])
-                after = found if found is not None else Range()
-            if (after.size, after.root()) != (signed.size, signed.root):
-                raise ValueError("what it keeps of them does not lead to their checkpoint")
-        except (LedgerError, ValueError) as error:
-            text = f"their removal in entry {removal.index} of the site log does not hold: {error}"
-            self._gone(Kind.REMOVED, gone.first_leaf, gone.last_leaf, text, entry)
-            return None
-        text = f"their retention had ended, as entry {removal.index} of the site log says"
-        self._gone(Kind.RETAINED, gone.first_leaf, gone.last_leaf, text, entry)
-        self.walk.roots[gone.size] = signed.root
-        return after
-
-    def _gone(self, kind: Kind, first: int, last: int, why: str, name: str | None) -> None:
-        leaves = f"leaf {first:,} is" if first == last else f"leaves {first:,} to {last:,} are"
-        text = f"{leaves} gone ({last - first + 1:,} records){': ' if why else ''}{why}"
-        self.walk.findings.append(Finding(kind, text, name, first, last))
-
-    def _removed(self, first: int, end: int, following: BatchFacts) -> None:
-        """A hole in the leaves; the batch after it names the object that stood there last."""
-        name = next(
-            (str(leaf.details.get("name")) for leaf in following.sealing if leaf.kind == "batch"), None
-        )
-        self._gone(Kind.REMOVED, first, end - 1, "", name)
-
-    def _others(self) -> None:
-        """Batches beside the ones walked: the same again, another history, or no part of the log."""
-        walked = {link.facts.named.name: link for link in self.walk.links}
-        for facts, twin in self._twins:
-            self._beside(Kind.DUPLICATED, facts, f"holds the same records as {twin.named.name}")
-        forks: list[BatchFacts] = []
-        for facts in self._batches:
-            if facts.named.name in walked:
-                continue
-            signed = self._signed[facts.named.name]
-            if self._stands(facts, signed):
-                forks.append(facts)
-            else:
-                self._beside(Kind.INSERTED, facts, "is no part of the log: no checkpoint covers its records")
-        if forks:
-            first = min(each.named.first_leaf for each in forks)
-            names = ", ".join(each.named.file for each in forks[:3])
-            self.walk.findings.append(
-                Finding(
-                    Kind.FORKED,
-                    f"from leaf {first:,} on there are two histories, both signed by the log's key: "
-                    + names
-                    + (f" and {len(forks) - 3} more" if len(forks) > 3 else ""),
-                    forks[0].named.name,
-                    first,
-                    max(each.named.last_leaf for each in forks),
-                )
-            )
-
-    def _beside(self, kind: Kind, facts: BatchFacts, text: str) -> None:
-        named = facts.named
-        self.walk.findings.append(Finding(kind, text, named.name, named.first_leaf, named.last_leaf))
-
-    def _stands(self, facts: BatchFacts, signed: Signed) -> bool:
-        """Whether a checkpoint of its own covers the batch's rows."""
-        first = facts.named.first_leaf
-        if not signed.valid or facts.mismatched or signed.size != first + facts.rows:
-            return False
-        known = next((link.before for link in self.walk.links if link.first == first), None)
-        for tree in (known, sealed.before(facts, first)):
-            if tree is not None:
-                after = tree.copy()
-                after.push(facts.computed)
-                if after.root() == signed.root:
-                    return True
-        return False
 
     def _previous_files(self) -> None:
         """Each file's first leaf names the file before it by its hash."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass, field
-from urllib.parse import unquote
-
-from sidecar.audit import naming, sealed
+from sidecar.audit import sealed
 from sidecar.audit.batch import BatchFacts
 from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.inventory import Inventory, Selection, fingerprint, strays
 from sidecar.audit.log import LogWalk, Walk
 from sidecar.audit.logend import LogEnd, end_of
 from sidecar.audit.naming import BatchName
@@ -29,62 +26,6 @@ from sidecar.privacy.master import MasterKey
 
 ENROLMENT_GRACE_US = 15 * 60_000_000
 """How long a pod that was just enrolled may take to leave its first batch."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which logs to verify: those with a batch of the model and the days. Times as in the names' dates."""
-
-    model: str | None = None
-    since: str | None = None
-    """First date, YYYY-MM-DD."""
-    until: str | None = None
-    """Last date."""
-
-    def wants(self, named: BatchName) -> bool:
-        return (
-            (self.model is None or named.model == self.model)
-            and (self.since is None or named.date >= self.since)
-            and (self.until is None or named.date <= self.until)
-        )
-
-    @property
-    def everything(self) -> bool:
-        return self.model is None and self.since is None and self.until is None
-
-    def __str__(self) -> str:
-        parts = [
-            f"of model {unquote(self.model)}" if self.model else "",
-            f"from {self.since} on" if self.since else "",
-            f"up to {self.until}" if self.until else "",
-        ]
-        text = ", ".join(part for part in parts if part)
-        return text and f"logs with records {text}; of their other batches only the stored leaf hashes"
-
-
-@dataclass(slots=True)
-class Inventory:
-    """The batch objects of a store by name, and what else lies among them."""
-
-    batches: list[BatchName] = field(default_factory=list)
-    strays: list[str] = field(default_factory=list)
-    sizes: dict[str, int] = field(default_factory=dict)
-
-
-def take_inventory(store: Store, selection: Selection) -> tuple[Inventory, list[BatchName]]:
-    """All batches, and those to look into: every batch of each log that the selection wants one of."""
-    found = Inventory()
-    for entry in store.list(naming.RECORDS):
-        named = naming.parse(entry.name)
-        if named is None:
-            found.strays.append(entry.name)
-        else:
-            found.batches.append(named)
-            found.sizes[entry.name] = entry.size
-    if selection.everything:
-        return found, found.batches
-    wanted = {each.origin for each in found.batches if selection.wants(each)}
-    return found, [each for each in found.batches if each.origin in wanted]
 
 
 class Survey:
@@ -147,8 +88,8 @@ class Survey:
         for origin, log in self._logs.items():
             self._unclosed(self._ends[origin], log)
         report.logs = [log for _, log in sorted(self._logs.items())]
-        report.findings += _strays(self._inventory.strays)
-        report.objects_sha256 = _fingerprint(self._hashes)
+        report.findings += strays(self._inventory.strays)
+        report.objects_sha256 = fingerprint(self._hashes)
 
     def _verify(self, origin: str, batches: list[BatchFacts]) -> None:
         try:
@@ -303,24 +244,3 @@ def _gaps(links: list[BatchFacts]) -> list[Finding]:
             Kind.GAP, f"{sum(lost.values()):,} exchanges left no record, counted when it happened: {reasons}"
         )
     ]
-
-
-def _strays(names: list[str]) -> list[Finding]:
-    """Objects among the records that are no sealed batches."""
-    unsealed = [name for name in names if naming.is_unsealed(name)]
-    others = [name for name in names if name.endswith(".parquet") and not naming.is_unsealed(name)]
-    found = []
-    if unsealed:
-        text = f"{len(unsealed):,} objects are from before records were sealed: nothing vouches for them"
-        found.append(Finding(Kind.NOTE, text, unsealed[0]))
-    if others:
-        text = f"{len(others):,} objects among the records are no batches that were sealed"
-        found.append(Finding(Kind.INSERTED, text, others[0]))
-    return found
-
-
-def _fingerprint(hashes: list[tuple[str, str]]) -> str:
-    lines = hashlib.sha256()
-    for name, sha256 in sorted(hashes):
-        lines.update(f"{sha256}  {name}\n".encode())
-    return lines.hexdigest()

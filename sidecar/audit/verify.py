@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from sidecar import __version__
 from sidecar.audit.batch import BatchFacts
+from sidecar.audit.inventory import Selection, take_inventory
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
-from sidecar.audit.survey import Selection, Survey, take_inventory
+from sidecar.audit.survey import Survey
 from sidecar.audit.trust import Trust
 from sidecar.audit.workers import Task, Workers
 from sidecar.objects import Store

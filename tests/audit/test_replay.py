@@ -206,6 +206,14 @@ def test_a_chunked_or_compressed_answer_is_compared_by_content(log: LogMaker, se
     assert "the same bytes" in replay(log, record_id, server.url).out
 
 
+def test_interim_answers_are_passed_over(log: LogMaker, serve: Serve) -> None:
+    hints = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+    server = serve(hints + http(json.dumps(ANSWER).encode()), b"HTTP/1.1 102 Processing\r\n\r\n" * 200)
+    record_id = recorded(log)
+    assert "the same bytes" in replay(log, record_id, server.url).out
+    assert "only interim answers" in replay(log, record_id, server.url).err
+
+
 def test_answers_that_are_no_json_are_told_apart_by_bytes(log: LogMaker, serve: Serve) -> None:
     server = serve(http(b"deny"), http(b"grant"))
     record_id = recorded(log, response=b"deny")

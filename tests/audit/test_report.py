@@ -17,9 +17,9 @@ import pytest
 from sidecar.audit import text
 from sidecar.audit.findings import MEANING, WARNINGS, Kind
 from sidecar.audit.html import page
+from sidecar.audit.inventory import Selection
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
-from sidecar.audit.survey import Selection
 from sidecar.audit.trust import Trust
 from sidecar.audit.verify import Job, verify
 from sidecar.errors import StoreError
@@ -336,6 +336,22 @@ def test_batches_removed_when_their_retention_ended(store: Store, first: int, la
     assert log.unproven == 0
     size = store.log.frontier.size
     assert log.intact_leaves == (size if last < 2 else size - retained_rows(store, 2))
+
+
+def test_a_removal_that_was_interrupted_is_said(store: Store) -> None:
+    append(store.root, "retention", retention(store.log, 0, 1))
+    store.path(store.log.names[0]).unlink()
+    found = store.report()
+    assert found.intact, failures(found)
+    assert {"retention", "note"} <= set(log_of(found, store.log).notes)
+
+
+def test_a_removal_that_ends_before_it_begins_is_passed_over(store: Store) -> None:
+    body = retention(store.log, 1, 1)
+    body["ranges"][0]["last_leaf"] = 3
+    append(store.root, "retention", body)
+    store.path(store.log.names[1]).unlink()
+    assert the_failure(store.report()).kind is Kind.REMOVED
 
 
 def test_a_removal_ordered_by_a_stranger_is_none(store: Store) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.inventory import Selection
 from sidecar.audit.report import LogReport, StoreReport
-from sidecar.audit.survey import Selection
 from sidecar.audit.trust import Trust
 from sidecar.audit.verify import Job, verify
 from sidecar.ledger import base64text
