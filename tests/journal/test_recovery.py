@@ -83,7 +83,8 @@ async def test_the_next_boot_accounts_for_what_a_dead_one_left_and_removes_its_c
         counters.close()
     async with Rig(tmp_path, ROOMY) as rig:
         assert await rig.record(exchange()) == [True]
-        assert find_all(tmp_path) == [rig.counters.path]
+        # Removed after those who wait have been told.
+        await rig.until(lambda: find_all(tmp_path) == [rig.counters.path])
     found = read_all(tmp_path)
     assert accounted(found) == 1
     for boot in dead:
