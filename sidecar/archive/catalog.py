@@ -27,6 +27,7 @@ _SEALING = re.compile(
     r"^(?P<origin>[A-Za-z0-9_~-]+(?:\.[A-Za-z0-9_~-]+){5,6})"
     r"\.(?:genesis|config|identity|batch|heartbeat|close)\.(?P<leaf>[0-9]{1,18})$"
 )
+_PATTERN = re.compile(r"[*?\[\]]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
 
 
@@ -103,7 +104,8 @@ def days(source: Source, model: str | None = None, digest: str | None = None) ->
                 continue
             for folder in source.objects.folders(digest_folder):
                 match = _DATE.search(folder)
-                if match:
+                # Sidecar writes no such names, and engines would take them for patterns.
+                if match and not _PATTERN.search(folder):
                     found.setdefault(match[1], []).append(folder)
     return sorted(found.items(), reverse=True)
 

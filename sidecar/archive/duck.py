@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sidecar.archive.footer import Footer
-from sidecar.archive.query import FIELDS, ID, REPEATED, TIME, Query, Row
+from sidecar.archive.query import FIELDS, REPEATED, Query, Row, order
 from sidecar.archive.source import Source
 from sidecar.errors import StoreError, UsageError
 from sidecar.schema import COLUMN_TYPES
@@ -83,7 +83,9 @@ class DuckEngine:
         predicate fails on a row.
         """
         condition, values = query.sql()
-        ordered = f" ORDER BY t_request_us DESC, record_id LIMIT {query.limit}" if query.limit else ""
+        ordered = (
+            f" ORDER BY t_request_us DESC NULLS LAST, record_id LIMIT {query.limit}" if query.limit else ""
+        )
         places = [self._places[each.file.name] for each in footers]
         columns = ", ".join(f'"{name}"' for name in FIELDS)
         text = f"SELECT {columns} FROM read_parquet(?, hive_partitioning=false) WHERE {condition}{ordered}"
@@ -93,7 +95,7 @@ class DuckEngine:
             # Damaged files make the engine raise more than its own errors: texts that are no UTF-8, for one.
             raise self._reason(error, places, query) from error
         self._take_account(footers)
-        return rows if query.limit else sorted(rows, key=lambda row: (-row[TIME], row[ID]))
+        return sorted(rows, key=order)
 
     def _rows(self, result: DuckDBPyConnection) -> list[Row]:
         """Everything of a result. Every value comes as an object of its own; equal texts become one."""

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sidecar.archive import catalog, duck
 from sidecar.archive.footer import Footer, read_footers
-from sidecar.archive.query import FIELDS, ID, TIME, Query, Row
+from sidecar.archive.query import FIELDS, Query, Row, order
 from sidecar.archive.source import Source
 from sidecar.archive.table import Table
 from sidecar.errors import StoreError
@@ -45,7 +45,7 @@ class ArrowEngine:
             for row in Table(self._source, each.file.name).rows(FIELDS)
             if query.matches(row)
         )
-        return heapq.nsmallest(query.limit, rows, key=_order) if query.limit else sorted(rows, key=_order)
+        return heapq.nsmallest(query.limit, rows, key=order) if query.limit else sorted(rows, key=order)
 
 
 def find(
@@ -113,7 +113,7 @@ def _merged(
         while heap and -heap[0][0] > last_us:
             yield heapq.heappop(heap)[3]
         for row in _rows(engine, chunk, query, problem):
-            heapq.heappush(heap, (-row[TIME], row[ID], next(number), row))
+            heapq.heappush(heap, (*order(row), next(number), row))
         if query.limit and len(heap) > 2 * query.limit:
             heap = heapq.nsmallest(query.limit, heap)
     while heap:
@@ -146,10 +146,6 @@ def _rows(engine: Engine, chunk: list[Footer], query: Query, problem: Problem) -
             return []
     # One of them cannot be read: alone it is found out which.
     return [row for footer in chunk for row in _rows(engine, [footer], query, problem)]
-
-
-def _order(row: Row) -> tuple[int, str]:
-    return -row[TIME], row[ID]
 
 
 def _time(value: object, otherwise: int) -> int:

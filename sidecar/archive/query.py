@@ -115,7 +115,7 @@ class Query:
 
     def matches(self, row: Row) -> bool:
         """Whether a row of FIELDS is wanted, `where` aside."""
-        time_us = row[TIME]
+        time_us = row[TIME] or 0
         return (
             row[_KIND] in self.kinds
             and (self.since_us is None or time_us >= self.since_us)
@@ -180,13 +180,18 @@ _SPAN = (
 )
 
 
+def order(row: Row) -> tuple[int, str]:
+    """Sorts latest first, then by id; rows that lack either are last."""
+    return -(row[TIME] or 0), row[ID] or ""
+
+
 def _digest(row: Row) -> str:
     return str(row[_IMAGE] or row[_ARTIFACT] or "unknown")
 
 
 def _inside(span: Span, row: Row) -> bool:
     return (
-        span.from_us <= row[TIME] < span.to_us
+        span.from_us <= (row[TIME] or 0) < span.to_us
         and row[_MODEL] == span.model
         and (span.digest is None or _digest(row) == span.digest)
     )

@@ -36,13 +36,14 @@ def line(row: dict[str, Any], width: int | None) -> str:
     """One found record; cut to `width` characters if given."""
     time = readable(row["t_request_us"])
     if row["kind"] != "exchange":
-        return _fit(f"{time:<24}  {row['kind']:<6}  {_story(row)}  {row['record_id']}", width)
+        return _fit(f"{time:<24}  {row['kind']:<6}  {_story(row)}  {safe(str(row['record_id']))}", width)
     status = "-" if row["status"] is None else str(row["status"])
     took = _milliseconds(row["t_request_us"], row["t_end_us"])
     sizes = f"{_size(row['request_bytes']):>7}  {_size(row['response_bytes']):>7}"
     request = f"{row['method'] or ''} {row['path'] or ''}".strip()
-    rest = f"{row['record_id']}  {safe(request)}"
-    return _fit(f"{time:<24}  {status:<6}  {row['outcome']:<14}  {took:>9}  {sizes}  {rest}", width)
+    rest = f"{safe(str(row['record_id']))}  {safe(request)}"
+    outcome = safe(str(row["outcome"] or "-"))
+    return _fit(f"{time:<24}  {status:<6}  {outcome:<14}  {took:>9}  {sizes}  {rest}", width)
 
 
 def whole(shown: Shown, opened: Opener) -> Iterator[str]:
@@ -63,16 +64,16 @@ def whole(shown: Shown, opened: Opener) -> Iterator[str]:
 
 def _facts(shown: Shown) -> Iterator[str]:
     row = shown.row
-    start = row["t_request_us"]
+    start = row["t_request_us"] or 0
     yield _fact("model", safe(str(row["model"])))
-    yield _fact("image digest", row["image_digest"] or "unknown")
+    yield _fact("image digest", safe(row["image_digest"] or "unknown"))
     if row["artifact_digest"]:
-        yield _fact("artifact digest", row["artifact_digest"])
-    yield _fact("identity from", f"{row['identity_source']}, epoch {row['epoch']}")
-    yield _fact("log", row["log"])
+        yield _fact("artifact digest", safe(row["artifact_digest"]))
+    yield _fact("identity from", safe(f"{row['identity_source']}, epoch {row['epoch']}"))
+    yield _fact("log", safe(str(row["log"])))
     yield _fact("sealed as", f"leaf {row['leaf_index']} in {safe(shown.file)}")
     if row["kind"] == "exchange":
-        yield _fact("connection", f"{row['connection']} from {row['client']}")
+        yield _fact("connection", safe(f"{row['connection']} from {row['client']}"))
     yield _fact("request began", f"{readable(start)}  ({start} µs)")
     for name, label in _MOMENTS:
         if row[name] is not None:
@@ -82,7 +83,7 @@ def _facts(shown: Shown) -> Iterator[str]:
         yield _fact("status", "none" if row["status"] is None else str(row["status"]))
         yield _fact("bytes", f"{row['request_bytes']} in, {row['response_bytes']} out")
     if row["outcome"]:
-        yield _fact("outcome", row["outcome"] + (f" ({safe(row['reason'])})" if row["reason"] else ""))
+        yield _fact("outcome", safe(row["outcome"]) + (f" ({safe(row['reason'])})" if row["reason"] else ""))
     elif row["reason"]:
         yield _fact("reason", safe(row["reason"]))
     if row["count"] is not None:
@@ -185,8 +186,8 @@ def _story(row: dict[str, Any]) -> str:
     return safe(f"{row['reason']} {row['details'] or ''}")
 
 
-def _milliseconds(start_us: int, end_us: int | None) -> str:
-    return "-" if end_us is None else f"{(end_us - start_us) / 1000:.2f}"
+def _milliseconds(start_us: int | None, end_us: int | None) -> str:
+    return "-" if start_us is None or end_us is None else f"{(end_us - start_us) / 1000:.2f}"
 
 
 def _size(count: int | None) -> str:

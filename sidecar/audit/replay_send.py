@@ -15,6 +15,7 @@ from sidecar.records import Message
 
 MOST_BYTES: Final = 256 << 20
 """Of an answer's body."""
+MOST_INTERIM: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def send(request: Request, target: Target, timeout_s: float, ca: str | None = No
             with connection:
                 connection.sendall(request.data)
                 response = http.client.HTTPResponse(connection, method=request.method)
-                response.begin()
+                _begin(response)
                 body = _body(response, where, began + timeout_s)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -49,6 +50,18 @@ def send(request: Request, target: Target, timeout_s: float, ca: str | None = No
         head += f"{name}: {value}\r\n".encode("latin-1", "replace")
     took_ms = (time.monotonic() - began) * 1000
     return Answer(response.status, Message(head + b"\r\n", body, length=len(body)), took_ms)
+
+
+def _begin(response: http.client.HTTPResponse) -> None:
+    """Read the final head: http.client passes over 100 alone, servers also send 102 and 103."""
+    response.begin()
+    for _ in range(MOST_INTERIM):
+        if not 100 <= response.status < 200 or response.status == 101:
+            return
+        # What makes `begin` read another head.
+        response.headers = None  # type: ignore[assignment]
+        response.begin()
+    raise http.client.HTTPException("only interim answers")
 
 
 def _body(response: http.client.HTTPResponse, where: str, until: float) -> bytes:

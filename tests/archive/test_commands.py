@@ -11,7 +11,10 @@ from click.testing import CliRunner, Result
 
 from sidecar import lookup
 from sidecar.errors import RecordNotFound, StoreError, UsageError
-from tests.support.stored_sample import BOOT, LOG, REQUEST_HEAD, START_US, group, put, sample
+from sidecar.records import Exchange, Message
+from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
+from tests.support.sealing import group_for
+from tests.support.stored_sample import BOOT, EPOCH, LOG, REQUEST_HEAD, START_US, group, put, sample
 
 show = lookup.show
 
@@ -24,6 +27,18 @@ def store(tmp_path: Path) -> Path:
 
 def find(store: Path, *arguments: str) -> Result:
     return CliRunner().invoke(lookup.find, ["--store", str(store), *arguments])
+
+
+def group_with_keys(number: int) -> RowGroup:
+    """Ten exchanges of file `number`, each with an applicant of its own and the file's case."""
+    made = group_for(GroupKey(BOOT, "default", 1, START_US // DAY_US), EPOCH)
+    for index in range(10):
+        exchange = Exchange("default", 1, "10.0.0.1:4000", START_US + number * 1_000 + index, 0)
+        exchange.seq = number * 10 + index + 1
+        message = Message(REQUEST_HEAD, b"{}", length=2)
+        keys = {"applicant": f"A-{number}-{index}", "case": f"C-{number}"}
+        made.exchange(exchange, message, message, None, None, keys)
+    return made
 
 
 def found(store: Path, *arguments: str) -> list[dict[str, Any]]:
@@ -202,3 +217,22 @@ def test_control_characters_of_a_body_do_not_reach_the_terminal(tmp_path: Path) 
     assert "\x1b[2J" not in text
     assert "evil \\x1b[2J\\x07" in text
     assert BOOT in text
+
+
+def test_a_key_is_looked_for_in_no_file_that_cannot_have_it(tmp_path: Path) -> None:
+    """Files as the product writes them: their ends alone rule most of them out."""
+    for number in range(20):
+        made = group_with_keys(number)
+        put(tmp_path, made)
+    (row,) = found(tmp_path, "--key", "applicant=A-7-3", "--key", "case=C-7")
+    assert (row["seq"], row["keys"]) == (74, {"applicant": "A-7-3", "case": "C-7"})
+    explained = find(tmp_path, "--key", "applicant=A-7-3", "--explain").stderr
+    told = dict(line.rsplit(maxsplit=1) for line in explained.splitlines() if "  " in line)
+    assert (told["files listed"], told["footers read"], told["files opened"]) == ("20", "20", "1")
+    assert found(tmp_path, "--key", "applicant=A-7-3", "--key", "case=C-8") == []
+    assert found(tmp_path, "--key", "applicant=nobody") == []
+
+
+@pytest.mark.parametrize("key", ["applicant", "=x", ""])
+def test_a_key_without_name_or_value_is_a_usage_error(store: Path, key: str) -> None:
+    assert find(store, "--key", key).exit_code == 2
