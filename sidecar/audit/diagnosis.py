@@ -14,7 +14,7 @@ from sidecar.audit.findings import Finding, Kind, named
 from sidecar.audit.order import SEARCHED_ROWS, inserted, missing_rows, number_holes, swapped
 from sidecar.audit.ranges import Range
 from sidecar.audit.relabelled import relabelling
-from sidecar.audit.repair import Accepts, Change, contradiction, find_change
+from sidecar.audit.repair import Accepts, Change, contradiction, find_change, suspects
 from sidecar.audit.sealed import Signed
 from sidecar.audit.view import View
 from sidecar.ledger.proof import inclusion_root
@@ -176,18 +176,21 @@ def _one_row(case: Case) -> bool:
     """One row changed and its leaf hash made to fit: which one, tried against the root."""
     sheet = case.sheet
     accepts, sealed_leaves = _root_accepts(case)
-    rows = [row for row in range(sheet.rows) if contradiction(sheet.values(row))][:EXPLAINED]
-    if sheet.rows <= SEARCHED_ROWS:
-        rows += [row for row in range(sheet.rows) if row not in rows]
-    for quick in (True, False):
-        for row in rows if quick else rows[:SEARCHED_DEEPLY]:
-            if case.bench.guesses_left <= 0:
-                return False
-            change = find_change(sheet, row, accepts, thorough=False, quick=quick)
-            if change is not None and change.proven:
-                case.fits([*sheet.hashes[:row], sealed_leaves[row], *sheet.hashes[row + 1 :]])
-                case.found(Kind.ALTERED, f"{sheet.id(row)}: {change.text}", change.field, [sheet.id(row)])
-                return True
+    suspected = list(suspects(sheet))[:EXPLAINED]
+    every = [row for row in range(sheet.rows) if row not in suspected] if sheet.rows <= SEARCHED_ROWS else []
+    tries = [
+        *((row, False, True) for row in (*suspected, *every)),
+        *((row, len(suspected) <= 3, False) for row in suspected),
+        *((row, False, False) for row in every[:SEARCHED_DEEPLY]),
+    ]
+    for row, thorough, quick in tries:
+        if case.bench.guesses_left <= 0:
+            return False
+        change = find_change(sheet, row, accepts, thorough, quick)
+        if change is not None and change.proven:
+            case.fits([*sheet.hashes[:row], sealed_leaves[row], *sheet.hashes[row + 1 :]])
+            case.found(Kind.ALTERED, f"{sheet.id(row)}: {change.text}", change.field, [sheet.id(row)])
+            return True
     return False
 
 
@@ -215,11 +218,9 @@ def _root_accepts(case: Case) -> tuple[Accepts, dict[int, bytes]]:
 def _not_told(case: Case) -> None:
     """The root does not fit and no single deed explains it: say what the rows themselves contradict."""
     sheet = case.sheet
-    suspects = [
-        (row, change) for row in range(sheet.rows) if (change := contradiction(sheet.values(row))) is not None
-    ]
-    if suspects:
-        ids, change = sheet.ids(row for row, _ in suspects), suspects[0][1]
+    suspected = suspects(sheet)
+    if suspected:
+        ids, change = sheet.ids(suspected), next(iter(suspected.values()))
         case.found(Kind.ALTERED, f"{named(ids)}: seemingly {change.text}", change.field, ids)
     elif _out_of_step(case):
         case.found(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.audit.redecode import disagreement
 from sidecar.audit.sheet import ROW_NAMES, RowHasher, Sheet
 from sidecar.schema import BLOB_COLUMNS, ROW_COLUMNS
 
@@ -62,8 +63,7 @@ def find_change(
         found = _one_byte(hasher, name, row, accepts, thorough)
         if found is not None:
             return found
-    suspicion = contradiction(hasher.values)
-    return suspicion or _out_of_step(sheet, row)
+    return contradiction(hasher.values) or undecodable(hasher.values) or _out_of_step(sheet, row)
 
 
 def _guesses(sheet: Sheet, row: int, values: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -194,6 +194,30 @@ def contradiction(values: dict[str, Any]) -> Change | None:
     if known != sorted(known):
         return Change("t_request_us", False, "its times do not follow one another")
     return None
+
+
+def undecodable(values: dict[str, Any]) -> Change | None:
+    """A body that no longer says what was decoded from it."""
+    column = disagreement(values)
+    if column is None:
+        return None
+    what = "inputs" if column == "request_body" else "outputs"
+    return Change(column, False, f"{column}, which does not decode to the {what} beside it any more")
+
+
+def suspects(sheet: Sheet) -> dict[int, Change]:
+    """Rows that contradict themselves, of all rows of a batch."""
+    found: dict[int, Change] = {}
+    bodies: dict[int, Change] = {}
+    for row in range(sheet.rows):
+        values = sheet.values(row)
+        change = contradiction(values)
+        if change is not None:
+            found[row] = change
+        elif (change := undecodable(values)) is not None:
+            bodies[row] = change
+    # So many bodies are read otherwise only by another decoder than the one that was there.
+    return {**found, **bodies} if len(bodies) <= max(sheet.rows // 10, 3) else found
 
 
 def _out_of_step(sheet: Sheet, row: int) -> Change | None:

@@ -256,6 +256,25 @@ def test_a_redacted_header_is_noted(log: LogMaker, serve: Serve) -> None:
     assert "redacted by header:authorization=drop: sent as it was stored" in ran.out
 
 
+def test_a_credential_can_be_given_again(log: LogMaker, serve: Serve, tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("Authorization: Bearer s3cret\n")
+    head = b"POST /p HTTP/1.1\r\nHost: m\r\nX-Tenant: a\r\nx-tenant: b\r\nX-Kept: 1\r\n\r\n"
+    server = serve(http(b"{}"))
+    replay(
+        log, recorded(log, request_head=head), server.url, "--header", f"@{token}", "--header", "X-Tenant: c"
+    )
+    lines = server.received[0].split(b"\r\n")
+    assert lines[2:5] == [b"X-Kept: 1", b"Authorization: Bearer s3cret", b"X-Tenant: c"]
+    assert not any(b"X-Tenant: a" in line or b"x-tenant" in line for line in lines)
+
+
+@pytest.mark.parametrize("text", ["nonsense", ": x", "a b: x", "Host: x", "A: x\r\nB: y", "@/no/such/file"])
+def test_what_is_no_header_is_a_usage_error(log: LogMaker, text: str) -> None:
+    ran = replay(log, recorded(log), "http://127.0.0.1:1", "--header", text)
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+
+
 def test_an_encrypted_record_needs_its_key_and_an_erased_one_is_gone(tmp_path: Path, serve: Serve) -> None:
     key = tmp_path / "master.key"
     key.write_text("11" * 32)

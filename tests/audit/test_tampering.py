@@ -92,23 +92,35 @@ def test_an_untouched_store_is_intact(store: Store) -> None:
 
 
 @RECOMPUTED
-def test_a_flipped_body_byte_is_altered(store: Store, recomputed: bool) -> None:
+@pytest.mark.parametrize(("column", "at"), [("request_body", 5), ("request_body", 3), ("response_body", 8)])
+def test_a_flipped_body_byte_is_altered(store: Store, recomputed: bool, column: str, at: int) -> None:
     def flip(opened: Tampered) -> None:
-        row = opened.row(25)
-        row["request_body"] = row["request_body"][:3] + b"\x00" + row["request_body"][4:]
-
-    if recomputed:
-        # Only flipped bits are tried when nothing but the root can accept a guess.
-        def flip(opened: Tampered) -> None:
-            row = opened.row(25)
-            body = bytearray(row["request_body"])
-            body[3] ^= 0x10
-            row["request_body"] = bytes(body)
+        body = bytearray(opened.row(37)[column])
+        body[at] ^= 0x13
+        opened.row(37)[column] = bytes(body)
 
     change_middle(store, flip, recomputed)
     found = the_failure(store.report())
+    assert (found.kind, found.records, found.field) == (Kind.ALTERED, (record(37),), column)
+    assert f"byte {at} is" in found.text
+
+
+@RECOMPUTED
+def test_a_body_exchanged_whole_is_altered(store: Store, recomputed: bool) -> None:
+    change_middle(store, lambda opened: opened.row(25).update(request_body=b'{"n":"else"}'), recomputed)
+    found = the_failure(store.report())
     assert (found.kind, found.records, found.field) == (Kind.ALTERED, (record(25),), "request_body")
-    assert "byte 3" in found.text
+    assert "seemingly" in found.text
+
+
+def test_a_body_exchanged_with_everything_that_repeats_it_is_altered(store: Store) -> None:
+    def change(opened: Tampered) -> None:
+        body = b'{"n":123456}'
+        opened.row(25).update(request_body=body, request_body_length=len(body), inputs='{"n":[123456]}')
+
+    change_middle(store, change, False)
+    found = the_failure(store.report())
+    assert (found.kind, found.records) == (Kind.ALTERED, (record(25),))
 
 
 @RECOMPUTED
