@@ -140,6 +140,7 @@ class Supervisor:
         self._deadline_s: float | None = None
         self._interrupts = 0
         self._killed = False
+        self._started_to_ship = False
         self._pid_slots = {recorder: Global.RECORDER_PID, analyst: Global.ANALYST_PID}
         self._start_slots = {recorder: Global.RECORDER_STARTS, analyst: Global.ANALYST_STARTS}
 
@@ -265,6 +266,8 @@ class Supervisor:
             log.log(logging.INFO if status == 0 else logging.ERROR, "%s %s", child.name, how)
             if self.phase is Phase.DRAINING:
                 self._ship()
+            elif status and not self._started_to_ship and not self._killed:
+                self._ship()  # it was dying just when it was told to ship
             else:
                 self._finish()
             return
@@ -290,6 +293,7 @@ class Supervisor:
         self.phase = Phase.SHIPPING
         if self._analyst.process is None and self._interrupts < 2:
             # It died and waits for its next start, with records to ship or not: only it can tell.
+            self._started_to_ship = True
             self._start(self._analyst)
         self._analyst.start_due_s = None
         if self._analyst.process is None:

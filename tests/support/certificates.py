@@ -12,6 +12,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+_SIGNING = x509.KeyUsage(
+    digital_signature=False, content_commitment=False, key_encipherment=False, data_encipherment=False,
+    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+)  # fmt: skip
+"""Python from 3.13 on takes no authority that does not say so (RFC 5280)."""
+
 
 def server_context(folder: Path) -> tuple[Path, ssl.SSLContext]:
     """The authority's PEM file, and a context that serves under a certificate which it signed."""
@@ -20,6 +26,7 @@ def server_context(folder: Path) -> tuple[Path, ssl.SSLContext]:
     authority = (
         _begun(authority_name, authority_name, authority_key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNING, critical=True)
         .sign(authority_key, hashes.SHA256())
     )
     certificate = (
@@ -28,6 +35,9 @@ def server_context(folder: Path) -> tuple[Path, ssl.SSLContext]:
             x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
         )
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+        )
         .sign(authority_key, hashes.SHA256())
     )
     authority_file, served = folder / "authority.pem", folder / "server.pem"
@@ -59,4 +69,5 @@ def _begun(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )

@@ -30,6 +30,9 @@ def main(role: str, behaviour: str, folder: Path, descriptor: int) -> NoReturn:
 
     def on_term(_number: int, _frame: FrameType | None) -> None:
         journal.write("term\n")
+        if behaviour == "fragile" and not (folder / "broken").exists():
+            (folder / "broken").touch()
+            os._exit(4)
         if behaviour != "stubborn":
             os.write(writer, b"x")
 
