@@ -16,7 +16,7 @@ import orjson
 from sidecar.archive.commands import JSON, STORE, Problems
 from sidecar.archive.show import load, message
 from sidecar.archive.text import safe
-from sidecar.audit.replay import Request, Target, prepare
+from sidecar.audit.replay import Request, Target, header, prepare
 from sidecar.audit.replay_compare import MOST_DIFFERENCES, Difference, Verdict, compare
 from sidecar.audit.replay_send import Answer, send
 from sidecar.decode.content import decoded_body
@@ -28,6 +28,22 @@ __all__ = ["replay"]
 
 LIMIT_BYTES = 256 << 20
 _SHOWN_CHARACTERS = 200
+
+
+class _Header(click.ParamType):  # type: ignore[type-arg]
+    name = "NAME:VALUE"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        text = str(value)
+        try:
+            # A file keeps a credential out of the list of processes.
+            return header(Path(text[1:]).read_text().strip() if text.startswith("@") else text)
+        except OSError as error:
+            self.fail(f"{text[1:]}: {error.strerror}", param, ctx)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 @click.command()
@@ -44,6 +60,13 @@ _SHOWN_CHARACTERS = 200
 @click.option(
     "--ignore", multiple=True, metavar="PATH", help="Differences at or below this JSONPath do not count."
 )
+@click.option(
+    "--header",
+    "headers",
+    type=_Header(),
+    multiple=True,
+    help="Sent in place of recorded ones of that name, such as a credential; @FILE: the line in a file.",
+)
 @click.option("--timeout", type=click.FloatRange(0.001, 3600), default=30.0, show_default=True, metavar="S")
 @click.option(
     "--ca",
@@ -59,6 +82,7 @@ def replay(
     against: str,
     tolerance: float,
     ignore: tuple[str, ...],
+    headers: tuple[tuple[str, str], ...],
     timeout: float,
     ca: Path | None,
     master_key: Path | None,
@@ -70,7 +94,7 @@ def replay(
     shown = load(source, record_id, problems)
     if master_key is not None and shown.encrypted:
         decrypt(source, shown, master_key)
-    request = prepare(shown, target)
+    request = prepare(shown, target, headers)
     answer = send(request, target, timeout, str(ca) if ca is not None else None)
     verdict = compare(
         (shown.row["status"], _plain(message(shown.row, "response"))),

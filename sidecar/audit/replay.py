@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -20,6 +22,8 @@ LEFT_OUT: Final = frozenset(
     }
 )
 """Headers of the one connection that was recorded (RFC 9110 section 7.6.1), and what asks to wait."""
+
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,11 @@ class Request:
     notes: tuple[str, ...]
 
 
-def prepare(shown: Shown, target: Target) -> Request:
-    """The recorded request for this server. Raises StoreError for a record that cannot be replayed."""
+def prepare(shown: Shown, target: Target, headers: Sequence[tuple[str, str]] = ()) -> Request:
+    """The recorded request for this server, with `headers` in place of recorded ones of their names.
+
+    Raises StoreError for a record that cannot be replayed.
+    """
     row = shown.row
     _require_whole(shown)
     sent = message(row, "request")
@@ -69,20 +76,33 @@ def prepare(shown: Shown, target: Target) -> Request:
     notes = [f"redacted by {rule}: sent as it was stored" for rule in _rules(row)]
     lines = [f"{method} {target.prefix}{path} HTTP/1.1".encode("latin-1")]
     lines.append(b"Host: " + target.authority.encode("ascii", "ignore"))
+    given = {name.lower() for name, _ in headers}
     has_length = False
     for line in sent.head.split(b"\r\n")[1:]:
         name = line.partition(b":")[0].strip().decode("latin-1").lower()
         if not name:
             continue
         has_length = has_length or name in ("content-length", "transfer-encoding")
-        if name not in REPLACED and name not in LEFT_OUT:
+        if name not in REPLACED and name not in LEFT_OUT and name not in given:
             lines.append(line)
+    lines += [f"{name}: {value}".encode("latin-1", "replace") for name, value in headers]
     if has_length or sent.body:
         lines.append(b"Content-Length: %d" % len(sent.body))
     if sent.trailers:
         notes.append("trailers: sent without")
     lines += [b"Connection: close", b"", sent.body]
     return Request(method, b"\r\n".join(lines), tuple(notes))
+
+
+def header(text: str) -> tuple[str, str]:
+    """Name and value of `NAME: VALUE`. Raises ValueError for what is no header that may be given."""
+    name, colon, value = text.partition(":")
+    name, value = name.strip(), value.strip()
+    if not colon or not _TOKEN.fullmatch(name) or any(each in value for each in "\r\n\0"):
+        raise ValueError("is no header: write NAME: VALUE")
+    if name.lower() in REPLACED | LEFT_OUT:
+        raise ValueError(f"{name} belongs to the connection and is written by replay itself")
+    return name, value
 
 
 def _require_whole(shown: Shown) -> None:
