@@ -13,7 +13,7 @@ from sidecar.audit.naming import BatchName
 from sidecar.audit.parquet import BatchFile
 from sidecar.audit.ranges import Range, subtrees
 from sidecar.audit.sheet import LOG_NAMES, ROW_NAMES, Sheet
-from sidecar.audit.sitefacts import read_site
+from sidecar.audit.sitefacts import SiteReading
 from sidecar.audit.trust import Trust
 from sidecar.audit.view import View
 from sidecar.errors import LedgerError, RecordNotFound, StoreError
@@ -156,7 +156,7 @@ def _leads(before: Range, sheet: Sheet, signed: sealed.Signed) -> bool:
 def _cosigned(store: Store, signed: sealed.Signed) -> Note:
     """The checkpoint's note, with the witnesses' signatures if one has seen this very checkpoint."""
     note = Note.parse(signed.text)
-    for sighting in read_site(store, Trust()).sightings.get(signed.origin, ()):
+    for sighting in SiteReading(store, Trust()).facts.sightings.get(signed.origin, ()):
         seen = sighting.seen
         if seen.size == signed.size and seen.root == base64text.encode(signed.root):
             try:

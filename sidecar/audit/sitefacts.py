@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sidecar.audit.findings import Finding, Kind
@@ -47,20 +46,30 @@ class SiteFacts:
     sightings: dict[str, list[Sighting]] = field(default_factory=dict)
 
 
-def read_site(store: Store, trust: Trust) -> SiteFacts:
-    """Follow the site log to its end or to the first entry that does not fit."""
-    facts = SiteFacts()
-    for entry in _entries(store, facts):
-        facts.entries += 1
-        _take(entry, facts, trust)
-    return facts
+class SiteReading:
+    """Follows the site log to its end, or to the first entry that does not fit; goes on when asked.
 
+    Read before the batches are listed, so that whatever a witness saw is among
+    them; and again later, since others erase and remove meanwhile.
+    """
 
-def _entries(store: Store, facts: SiteFacts) -> Iterator[Entry]:
-    try:
-        yield from open_site_log(store).reader()
-    except SiteLogBroken as error:
-        facts.findings.append(_broken(store, error))
+    def __init__(self, store: Store, trust: Trust) -> None:
+        self.facts = SiteFacts()
+        self._store = store
+        self._trust = trust
+        self._reader = open_site_log(store).reader()
+        self._whole = True
+        self.read_on(sightings=True)
+
+    def read_on(self, sightings: bool = False) -> None:
+        """Take what was appended since; sightings of batches that came after the listing are left out."""
+        try:
+            for entry in self._reader if self._whole else ():
+                self.facts.entries += 1
+                _take(entry, self.facts, self._trust, sightings)
+        except SiteLogBroken as error:
+            self._whole = False
+            self.facts.findings.append(_broken(self._store, error))
 
 
 def _broken(store: Store, error: SiteLogBroken) -> Finding:
@@ -78,7 +87,7 @@ def _broken(store: Store, error: SiteLogBroken) -> Finding:
     return Finding(Kind.ALTERED, f"site log: entry {error.index}: {text}", name)
 
 
-def _take(entry: Entry, facts: SiteFacts, trust: Trust) -> None:
+def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None:
     trusted = trust.knows(entry.key)
     if (enrolment := read(entry, Enrolment)) is not None:
         known = facts.enrolled.get(enrolment.prefix)
@@ -94,7 +103,7 @@ def _take(entry: Entry, facts: SiteFacts, trust: Trust) -> None:
             text = f"site log: entry {entry.index} orders an erasure, signed by no trusted key: {entry.key}"
             facts.findings.append(Finding(Kind.FORGED_ERASURE, text, entry.name))
     elif (witness := read(entry, Witness)) is not None:
-        for seen in witness.checkpoints:
+        for seen in witness.checkpoints if sightings else ():
             facts.sightings.setdefault(seen.origin, []).append(Sighting(seen, entry.index))
         for problem in witness.problems:
             text = f"site log: a witness could not vouch for {problem.origin}: {problem.text}"

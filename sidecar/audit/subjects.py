@@ -10,7 +10,7 @@ from typing import Any
 from sidecar.audit.batch import BatchFacts
 from sidecar.audit.findings import NAMED, Finding, Kind, named
 from sidecar.audit.parquet import BatchFile
-from sidecar.audit.sitefacts import Order
+from sidecar.audit.sitefacts import Order, SiteReading
 from sidecar.errors import Damaged, ObjectMissing, PrivacyError, StoreError
 from sidecar.objects import Store
 from sidecar.privacy.key_object import KeyObject
@@ -40,7 +40,7 @@ def check_subjects(
     keys_store: Store,
     store: Store,
     batches: list[BatchFacts],
-    orders: dict[str, dict[str, Order]],
+    site: SiteReading,
     master: MasterKey | None,
 ) -> SubjectsVerdict:
     """Every subject key a row names is there as it was written, or a trusted order to erase it is."""
@@ -57,7 +57,10 @@ def check_subjects(
         except (ValueError, PrivacyError) as error:
             verdict.findings.append(Finding(Kind.ALTERED, f"its key object: {error}", name, field="keys"))
             continue
-        _presence(facts, name, found, orders.get(name, {}), verdict, erased)
+        if not _accounted_for(facts, found, site.facts.orders.get(name, {})):
+            # Whoever erases says so first: the order may have come after the site log was read.
+            site.read_on()
+        _presence(facts, name, found, site.facts.orders.get(name, {}), verdict, erased)
         if master is not None and found is not None:
             verdict.findings += _opened(store, facts, name, found, master)
     for index, records in sorted(erased.items()):
@@ -83,6 +86,11 @@ def _read(data: bytes, facts: BatchFacts) -> KeyObject:
                 f"{strange} of its {len(found.entries)} entries are not those it was written with"
             )
     return found
+
+
+def _accounted_for(facts: BatchFacts, found: KeyObject | None, ordered: dict[str, Order]) -> bool:
+    present = {entry.id.hex() for entry in found.entries} if found is not None else set()
+    return facts.subjects.keys() <= present | ordered.keys()
 
 
 def _presence(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.audit import sealed
+from sidecar.audit import naming, sealed
 from sidecar.audit.batch import BatchFacts
 from sidecar.audit.findings import Finding, Kind
 from sidecar.audit.inventory import Inventory, Selection, fingerprint, strays
@@ -13,17 +13,19 @@ from sidecar.audit.numbers import check_numbers
 from sidecar.audit.ranges import Range, subtrees
 from sidecar.audit.report import LogReport, StoreReport
 from sidecar.audit.sheet import Sheet
-from sidecar.audit.sitefacts import read_site
+from sidecar.audit.sitefacts import SiteReading
 from sidecar.audit.subjects import check_subjects
 from sidecar.audit.succession import check_succession
 from sidecar.audit.trust import KeyVerdict, Trust, judge_key
 from sidecar.audit.witnessed import AHEAD_US, compare
 from sidecar.audit.workers import Workers
-from sidecar.errors import LedgerError, StoreError
+from sidecar.errors import LedgerError, ObjectMissing, StoreError
 from sidecar.ledger.origin import parse as parse_origin
 from sidecar.objects import Store
 from sidecar.privacy.master import MasterKey
 
+LATE_BATCHES = 20
+"""How often a log is walked again for batches that came while the store was listed."""
 ENROLMENT_GRACE_US = 15 * 60_000_000
 """How long a pod that was just enrolled may take to leave its first batch."""
 
@@ -38,6 +40,7 @@ class Survey:
         now_us: int,
         selection: Selection,
         inventory: Inventory,
+        site: SiteReading,
         workers: Workers,
         master: MasterKey | None = None,
         keys_store: Store | None = None,
@@ -52,7 +55,8 @@ class Survey:
         self._present = {each.origin for each in inventory.batches}
         self._master = master
         self._keys_store = keys_store or store
-        self._site = read_site(store, trust)
+        self._reading = site
+        self._site = site.facts
         self._logs: dict[str, LogReport] = {}
         self._ends: dict[str, LogEnd] = {}
         self._strangers: dict[str, list[BatchName]] = {}
@@ -93,7 +97,7 @@ class Survey:
 
     def _verify(self, origin: str, batches: list[BatchFacts]) -> None:
         try:
-            walk = LogWalk(origin, batches, self._store.get, self._site.removals.get(origin, ())).run()
+            walk = self._walk(origin, batches)
             key = judge_key(walk, self._trust, self._site_key(origin))
             log = self._log_report(walk, key, batches)
             self._witnessed(walk, key, log)
@@ -103,6 +107,26 @@ class Survey:
             log.findings.append(Finding(Kind.UNREADABLE, f"it could not be read to its end: {error}"))
             self._ends[origin] = LogEnd(origin, 0, closed=False, empty=True)
         self._logs[origin] = log
+
+    def _walk(self, origin: str, batches: list[BatchFacts]) -> Walk:
+        """Walk the log; what seems gone and is there now was put while others were listed."""
+        for _ in range(LATE_BATCHES):
+            walk = LogWalk(origin, batches, self._store.get, self._site.removals.get(origin, ())).run()
+            late = [named for each in walk.findings if (named := self._late(each, batches)) is not None]
+            if not late:
+                break
+            batches += self._workers.check((named, True) for named in late)
+        return walk
+
+    def _late(self, finding: Finding, batches: list[BatchFacts]) -> BatchName | None:
+        named = naming.parse(finding.object or "") if finding.kind is Kind.REMOVED else None
+        if named is None or any(each.named.name == named.name for each in batches):
+            return None
+        try:
+            self._store.size(named.name)
+        except ObjectMissing:
+            return None
+        return named
 
     def _log_report(self, walk: Walk, key: KeyVerdict, group: list[BatchFacts]) -> LogReport:
         links = [link.facts for link in walk.links]
@@ -125,7 +149,8 @@ class Survey:
         log.enrolled_by = key.enrolled_by
         log.findings = [*walk.findings, *key.findings, *_future(walk, self._now_us), *_gaps(links)]
         log.lost = sum(sum(each.gaps.values()) for each in links)
-        subjects = check_subjects(self._keys_store, self._store, links, self._site.orders, self._master)
+        stores = self._keys_store, self._store
+        subjects = check_subjects(*stores, links, self._reading, self._master)
         log.erased = subjects.erased_records
         log.findings += subjects.findings
         return log

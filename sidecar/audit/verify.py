@@ -12,6 +12,7 @@ from sidecar.audit.batch import BatchFacts
 from sidecar.audit.inventory import Selection, take_inventory
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
+from sidecar.audit.sitefacts import SiteReading
 from sidecar.audit.survey import Survey
 from sidecar.audit.trust import Trust
 from sidecar.audit.workers import Task, Workers
@@ -48,13 +49,15 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         witnesses=tuple(str(each) for each in job.trust.witnesses),
         version=__version__,
     )
+    site = SiteReading(store, job.trust)
     inventory, chosen = take_inventory(store, job.selection)
+    site.read_on()
     # Log by log, so that few logs are held at a time.
     chosen.sort(key=lambda named: (named.origin, named.first_leaf, named.name))
     tasks = [(named, job.selection.everything or job.selection.wants(named)) for named in chosen]
     workers = Workers(job.url, job.options, job.jobs)
     survey = Survey(
-        store, job.trust, job.now_us, job.selection, inventory, workers, job.master, job.keys_store
+        store, job.trust, job.now_us, job.selection, inventory, site, workers, job.master, job.keys_store
     )
     waiting = Counter(named.origin for named, _ in tasks)
     arrived: dict[str, list[BatchFacts]] = {}

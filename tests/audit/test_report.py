@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from sidecar.audit.resume import Progress
 from sidecar.audit.trust import Trust
 from sidecar.audit.verify import Job, verify
 from sidecar.errors import StoreError
-from sidecar.objects import AUDITOR, open_store
+from sidecar.objects import AUDITOR, Entry, open_store
 from tests.support import audited
 from tests.support.audited import ENROLMENT_KEY, NOW_US, Store, append, failures, log_of, the_failure
 from tests.support.running import ROOT, SIDECAR
@@ -383,3 +384,52 @@ def test_rich_is_loaded_for_a_terminal_only(store: Store) -> None:
     )
     assert done.stdout.splitlines()[-1] == "False"
     shutil.rmtree(store.root)
+
+
+class Late:
+    """A store that changes while it is verified: `then` is called once its batches were listed."""
+
+    def __init__(self, store: Store, hidden: Iterable[str], then: Callable[[], None]) -> None:
+        self._store = open_store(str(store.root))
+        self._hidden = frozenset(hidden)
+        self._then = then
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def list(self, prefix: str = "", after: str = "") -> Iterator[Entry]:
+        for entry in self._store.list(prefix, after):
+            if entry.name not in self._hidden:
+                yield entry
+        if prefix.startswith("records"):
+            self._then()
+
+
+def verified(store: Late, root: Path) -> StoreReport:
+    job = Job(str(root), AUDITOR, Trust((ENROLMENT_KEY.verifier,)), Selection(), 1, NOW_US)
+    return verify(store, job, None, lambda done, total: None)
+
+
+def test_a_batch_put_while_others_were_listed_is_not_removed(store: Store) -> None:
+    late = Late(store, store.log.names[:2], lambda: None)
+    found = verified(late, store.root)
+    assert found.intact, failures(found)
+    assert log_of(found, store.log).intact_leaves == store.log.frontier.size
+
+
+def test_what_a_witness_sees_after_the_listing_is_not_truncated(store: Store) -> None:
+    late = Late(store, [store.log.names[2]], lambda: store.witness(store.log))
+    found = verified(late, store.root)
+    assert found.intact, failures(found)
+    assert "unclosed" in log_of(found, store.log).notes
+
+
+def test_batches_removed_on_record_after_the_listing(store: Store) -> None:
+    removal = retention(store.log, 0, 0)
+
+    def remove() -> None:
+        append(store.root, "retention", removal)
+        store.path(store.log.names[0]).unlink()
+
+    found = verified(Late(store, [store.log.names[0]], remove), store.root)
+    assert found.intact, failures(found)

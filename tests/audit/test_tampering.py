@@ -271,6 +271,44 @@ def test_an_inserted_record_is_named(store: Store, renumbered: bool) -> None:
     assert (found.kind, found.records) == (Kind.INSERTED, (record(99),))
 
 
+def shift_last(store: Store, by: int) -> None:
+    """Number the last batch as if the one before it had so many more leaves."""
+
+    def change(opened: Tampered) -> None:
+        opened.metadata["first_leaf"] += by
+        opened.renumber()
+
+    tamper(store.root, store.log.names[2], change)
+
+
+def test_an_inserted_record_with_everything_behind_it_renumbered(store: Store) -> None:
+    def change(opened: Tampered) -> None:
+        row: Row = dict(opened.row(25), record_id=record(99), seq=99)
+        row["leaf_hash"] = leaf_hash(row)
+        opened.rows.insert(9, row)
+        opened.renumber()
+
+    change_middle(store, change, False)
+    shift_last(store, 1)
+    report = store.report()
+    found = [each for each in failures(report) if each.kind is Kind.INSERTED]
+    assert [each.records for each in found] == [(record(99),)]
+    assert {each.kind for each in failures(report)} <= {Kind.INSERTED, Kind.ALTERED}
+
+
+def test_a_removed_record_with_everything_behind_it_renumbered(store: Store) -> None:
+    def change(opened: Tampered) -> None:
+        opened.rows.remove(opened.row(25))
+        opened.renumber()
+
+    change_middle(store, change, False)
+    shift_last(store, -1)
+    report = store.report()
+    found = [each for each in failures(report) if each.kind is Kind.REMOVED]
+    assert [each.records for each in found] == [(record(25),)]
+    assert {each.kind for each in failures(report)} <= {Kind.REMOVED, Kind.ALTERED}
+
+
 @pytest.mark.parametrize("place", ["date", "origin", "leaves"])
 def test_a_batch_duplicated_under_another_name(store: Store, place: str) -> None:
     name = store.log.names[1]
