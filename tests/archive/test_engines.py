@@ -100,7 +100,7 @@ CASES: list[tuple[Query, Callable[[dict[str, Any]], bool]]] = [
     (Query(digest="sha256:99", limit=0), lambda row: False),
     (Query(outcome="complete", limit=0), lambda row: True),
     (Query(outcome="client_abort", limit=0), lambda row: False),
-    (Query(decision="deny", limit=0), lambda row: True),
+    (Query(decision="deny", limit=0), lambda row: row["status"] == 200),
     (Query(decision="grant", limit=0), lambda row: False),
     (Query(path="/predict", limit=0), lambda row: True),
     (Query(path="/pre*", limit=0), lambda row: True),
