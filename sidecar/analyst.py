@@ -30,8 +30,9 @@ from sidecar.journal.reader import Corrupt, Segment
 from sidecar.records import Epoch, Position
 from sidecar.sealing import Sealer
 from sidecar.shipping.backoff import Backoff
+from sidecar.shipping.knowledge import MonitorKey
 from sidecar.shipping.sink import Sink
-from sidecar.shipping.state import AnalystState, MonitorKey, Pending
+from sidecar.shipping.state import AnalystState, Pending
 from sidecar.suspects import Suspects
 
 log = logging.getLogger(__name__)

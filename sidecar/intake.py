@@ -18,8 +18,8 @@ from sidecar.guarding import Guard
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.ledger.leaf import LeafEncoder
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
+from sidecar.shipping.knowledge import START, Knowledge, LogEnd, MonitorKey
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup, log_values
-from sidecar.shipping.state import START, Knowledge, LogEnd, MonitorKey
 from sidecar.splitting import Splitter
 from sidecar.suspects import DEATHS, HOPELESS, Suspects
 

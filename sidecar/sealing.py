@@ -23,9 +23,9 @@ from sidecar.ledger.note import ED25519, Note, Signature, VerifierKey, key_id
 from sidecar.ledger.origin import Place, origin
 from sidecar.ledger.tree import Frontier
 from sidecar.records import Epoch
+from sidecar.shipping.knowledge import Knowledge, Tree
 from sidecar.shipping.parquet import BatchFacts, EncodedBatch, encode, object_name
 from sidecar.shipping.rows import RowGroup
-from sidecar.shipping.state import Knowledge, Tree
 from sidecar.shipping.values import Row, json_text, sparse
 
 TREES_KEPT = 256
@@ -70,6 +70,7 @@ class Sealer:
         log, route, boot = group.key.log, group.key.route, group.key.boot
         tree = self.tree_of(known, boot, route)
         before: list[Row] = []
+        details: Mapping[str, Any]
         if tree is None:
             tree = self._begin(known, boot, route)
             before = self._opening(known, group, tree, now_us)

@@ -23,8 +23,9 @@ from sidecar.journal.writer import JournalWriter
 from sidecar.records import Delivery, Epoch, Event, Exchange, Outcome, Position
 from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.knowledge import START
 from sidecar.shipping.sink import PutResult
-from sidecar.shipping.state import START, AnalystState
+from sidecar.shipping.state import AnalystState
 from sidecar.suspects import HOPELESS, Suspects
 from tests.support.analyst_child import POINTS
 from tests.support.journaled import BOOT, EPOCH, START_US, CountingMonitor, analysis, exchange, fill

@@ -36,7 +36,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from sidecar.errors import JournalError, JournalFull, JournalVersion
 from sidecar.records import Epoch, Position
+from sidecar.shipping.knowledge import Knowledge, LogEnd, MonitorKey, Tree
 from sidecar.shipping.parquet import EncodedBatch
 
 FORMAT = 2
@@ -53,64 +54,9 @@ MAP_BYTES = 1 << 32
 PART_BYTES = 256 * 1024
 """Small enough that freed runs of pages are found again instead of growing the file."""
 
-START = Position(0, 0)
-"""Before everything."""
-
 _PENDING = b"pending/"
 _PART = b"part/"
 _MONITOR = b"monitor/"
-
-MonitorKey = tuple[str, str]
-"""Route and model digest."""
-EpochKey = tuple[str, str, int]
-"""Boot, route and epoch number."""
-
-
-@dataclass(slots=True)
-class LogEnd:
-    """Where a log had come to."""
-
-    seq: int = 0
-    t_us: int = 0
-    epoch: int = 0
-
-
-@dataclass(slots=True)
-class Tree:
-    """Where the sealing of a log had come to: all that is needed to append to it."""
-
-    origin: str
-    sealer: str
-    """Boot whose key signs it; another boot begins a tree of its own."""
-    frontier: list[int | bytes]
-    """As `ledger.tree.Frontier.to_list` gives it."""
-    root: bytes = b""
-    batch: str = ""
-    batch_sha256: bytes = b""
-    t_us: int = 0
-    """Wall clock when its last leaf was sealed."""
-    epochs: list[int] = field(default_factory=list)
-    """Identity epochs that have their leaf."""
-    closed: bool = False
-    continues: dict[str, Any] | None = None
-    """End of the dead boot's tree that this one goes on from, as its genesis names it."""
-
-    @property
-    def size(self) -> int:
-        return int(self.frontier[0])
-
-
-@dataclass(slots=True)
-class Knowledge:
-    """Everything the state holds but the batches' bytes; what a restarted analyst begins with."""
-
-    cursor: Position = START
-    totals: dict[str, int] = field(default_factory=dict)
-    shipping: dict[str, int] = field(default_factory=dict)
-    logs: dict[str, LogEnd] = field(default_factory=dict)
-    trees: dict[str, Tree] = field(default_factory=dict)
-    epochs: dict[EpochKey, Epoch] = field(default_factory=dict)
-    monitors: dict[MonitorKey, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,10 +184,10 @@ class AnalystState:
                 transaction.put(_MONITOR + name, msgpack.packb((route, digest, state)))
             number = _last_number(transaction)
             for batch in batches:
-                for name, data in batch.before:
+                for needed, data in batch.before:
                     number += 1
                     self._write_file(number, data)
-                    row = (name, len(data), 0, (before.volume, before.segment), since_us)
+                    row = (needed, len(data), 0, (before.volume, before.segment), since_us)
                     transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
                 number += 1
                 _put_batch(transaction, number, batch, before, since_us)

@@ -9,8 +9,9 @@ import pytest
 
 from sidecar.errors import JournalVersion
 from sidecar.records import Epoch, Position
+from sidecar.shipping.knowledge import START, Knowledge, LogEnd, Tree
 from sidecar.shipping.parquet import EncodedBatch
-from sidecar.shipping.state import PART_BYTES, START, AnalystState, Knowledge, LogEnd, Tree
+from sidecar.shipping.state import PART_BYTES, AnalystState
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.knowledge import Knowledge
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
-from sidecar.shipping.state import Knowledge
 from tests.support.sealing import group_for, sealer_of
 
 BOOT = "20261123T231500-9f3c2a71b0"
