@@ -207,12 +207,15 @@ class Analyst:
                 self._wait_since(now_us)
 
     def _close_logs(self) -> None:
-        """The last leaf of each live log, at a shutdown that left nothing unread."""
+        """The last leaf of each log that this boot seals, at a shutdown that left nothing unread."""
         intake, boot, now_us = self._intake, self._live.boot, self._clock.wall_us()
-        for route in self._live.routes:
-            tree = self._sealer.tree_of(intake.known, boot, route)
+        logs = dict.fromkeys((boot, route) for route in self._live.routes)
+        logs |= dict.fromkeys((key.boot, key.route) for key in intake.groups)
+        logs |= dict.fromkeys(self._sealer.open_logs(intake.known))
+        for log_boot, route in logs:
+            tree = self._sealer.tree_of(intake.known, log_boot, route)
             if tree is None or not tree.closed:
-                intake.mark(boot, route, "close", now_us)
+                intake.mark(log_boot, route, "close", now_us)
                 self._wait_since(now_us)
 
     def _wait_since(self, now_us: int) -> None:

@@ -60,6 +60,15 @@ class Sealer:
         tree = known.trees.get(f"{boot}.{route}")
         return tree if tree is not None and tree.sealer == self._facts.boot else None
 
+    def open_logs(self, known: Knowledge) -> list[tuple[str, str]]:
+        """Boot and route of every log that this boot has begun and not closed, dead boots' among them."""
+        return [
+            (boot, route)
+            for log, tree in known.trees.items()
+            if tree.sealer == self._facts.boot and not tree.closed
+            for boot, _, route in (log.partition("."),)
+        ]
+
     def seal(self, group: RowGroup, known: Knowledge) -> EncodedBatch:
         """The group as a finished file, with the object that holds its keys if rows are encrypted.
 

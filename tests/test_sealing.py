@@ -134,7 +134,8 @@ def test_the_next_boot_seals_what_a_dead_one_left_and_names_where_that_had_come_
     numbers = [row["seq"] for row in died.rows + drained.rows if row["kind"] == "exchange"]
     assert numbers == list(range(1, 2_001))
     assert {row["boot"] for row in drained.rows} == {BOOT}
-    assert "close" not in drained.kinds
+    assert drained.kinds[-1] == "close"
+    assert "close" not in died.kinds
     (own,) = rig.details(live, "genesis")
     assert own["previous"]["origin"] == dead_name
     assert [row["seq"] for row in live.rows if row["kind"] == "exchange"] == list(range(1, 51))
