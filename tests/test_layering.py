@@ -34,7 +34,7 @@ GLUE = {
 EXCEPTIONS: dict[str, set[str]] = {}
 """`package/module.py` → what it may import beyond its layer, with the reason beside it. Keep it empty."""
 
-RECORDER_ALLOWED = {"uvloop", "msgpack", "msgspec", "lmdb"}
+RECORDER_ALLOWED = {"uvloop", "msgpack", "msgspec", "lmdb", "isal"}
 """Third parties that may be loaded in the recorder's process."""
 
 

@@ -7,12 +7,12 @@ parts of at most PART_BYTES; each is one LMDB value behind its CRC32.
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import msgpack  # type: ignore[import-untyped]
+from isal import isal_zlib  # the same CRC-32 as zlib's, at 18 times its speed
 
 from sidecar.errors import JournalVersion, VolumeCorrupt
 from sidecar.journal.folder import FORMAT
@@ -138,7 +138,7 @@ def parts_of(pieces: Sequence[Buffer], scratch: bytearray) -> Iterator[memoryvie
 
 def _with_crc(view: memoryview, used: int) -> memoryview:
     end = CRC.size + used
-    CRC.pack_into(view, 0, zlib.crc32(view[CRC.size : end]))
+    CRC.pack_into(view, 0, isal_zlib.crc32(view[CRC.size : end]))
     return view[:end]
 
 
@@ -147,7 +147,7 @@ def payload(value: bytes) -> memoryview:
     if len(value) <= CRC.size:
         raise VolumeCorrupt(f"value of {len(value)} bytes, too short for a part")
     body = memoryview(value)[CRC.size :]
-    if zlib.crc32(body) != CRC.unpack_from(value)[0]:
+    if isal_zlib.crc32(body) != CRC.unpack_from(value)[0]:
         raise VolumeCorrupt("CRC32 of a part does not fit its bytes")
     return body
 
