@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sidecar.errors import StoreError
 from sidecar.shipping.files import NO_LINKS, make_folders, sync_folder, unfinished, write_synced
-from sidecar.shipping.sink import PutResult
+from sidecar.shipping.sink import PutResult, names_its_content
 
 
 class DirectorySink:
@@ -31,12 +31,12 @@ class DirectorySink:
         try:
             self._require_root()
             make_folders(self._root, path.parent)
-            if _same_size(path, len(data)):
+            if _is_there(path, name, len(data)):
                 sync_folder(path.parent)
                 return PutResult.EXISTED
             temporary = unfinished(path)
             write_synced(temporary, data)
-            result = _appear(temporary, path, len(data))
+            result = _appear(temporary, path, name, len(data))
             sync_folder(path.parent)
         except OSError as error:
             reason = error.strerror or str(error)
@@ -57,15 +57,12 @@ class DirectorySink:
         )
 
 
-def _appear(temporary: Path, path: Path, size: int) -> PutResult:
-    """Give the synced file its name unless a whole one is there already.
-
-    A file there of another size is not what its name says, so it is replaced.
-    """
+def _appear(temporary: Path, path: Path, name: str, size: int) -> PutResult:
+    """Give the synced file its name unless a whole one is there already."""
     try:
         os.link(temporary, path)
     except FileExistsError:
-        if _same_size(path, size):
+        if _is_there(path, name, size):
             temporary.unlink()
             return PutResult.EXISTED
         temporary.replace(path)
@@ -73,14 +70,23 @@ def _appear(temporary: Path, path: Path, size: int) -> PutResult:
     except OSError as error:
         if error.errno not in NO_LINKS:
             raise
+        if _is_there(path, name, size):
+            temporary.unlink()
+            return PutResult.EXISTED
         temporary.replace(path)
         return PutResult.CREATED
     temporary.unlink()
     return PutResult.CREATED
 
 
-def _same_size(path: Path, size: int) -> bool:
+def _is_there(path: Path, name: str, size: int) -> bool:
+    """Whether the object is in the store already.
+
+    A batch of another size is not what its name says, and is replaced. Other
+    objects are never replaced: a key object may be smaller by what was erased.
+    """
     try:
-        return path.stat().st_size == size
+        found = path.stat().st_size
     except FileNotFoundError:
         return False
+    return found == size or not names_its_content(name)

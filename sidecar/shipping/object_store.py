@@ -15,7 +15,7 @@ from sidecar.shipping.bucket import connect
 from sidecar.shipping.failures import reason
 from sidecar.shipping.location import Location
 from sidecar.shipping.options import StoreOptions
-from sidecar.shipping.sink import PutResult
+from sidecar.shipping.sink import PutResult, names_its_content
 
 if TYPE_CHECKING:
     from sidecar.shipping.bucket import Bucket
@@ -30,9 +30,10 @@ _TAKEN = re.compile(r"<Code>UnauthorizedBlobOverwrite</Code>|does not have stora
 class ObjectSink:
     """Puts objects into a bucket. The connection and its library are made with the first one.
 
-    A store that does not know conditional requests gets plain ones, after
-    saying so once: a name holds its content's hash, so what is replaced is
-    the same.
+    A store that does not know conditional requests gets plain ones for
+    batches, after saying so once: their names hold the content's hash, so what
+    is replaced is the same. Key objects it does not get: a repeated put would
+    bring back keys that were erased.
     """
 
     def __init__(self, location: Location, options: StoreOptions) -> None:
@@ -56,6 +57,8 @@ class ObjectSink:
         except AlreadyExistsError:
             # Also the answer to a try whose first attempt arrived and whose answer did not.
             return PutResult.EXISTED
+        except StoreError:
+            raise
         except Exception as error:
             if _TAKEN.search(str(error)):
                 return PutResult.EXISTED
@@ -63,11 +66,17 @@ class ObjectSink:
         return PutResult.CREATED
 
     def _put(self, bucket: Bucket, name: str, data: bytes) -> None:
+        mode = self._mode if names_its_content(name) else "create"
         try:
-            bucket.put(name, data, mode=self._mode, use_multipart=False)
+            bucket.put(name, data, mode=mode, use_multipart=False)
         except Exception as error:
-            if self._mode == "overwrite" or not _refuses_condition(error):
+            if mode == "overwrite" or not _refuses_condition(error):
                 raise
+            if not names_its_content(name):
+                raise StoreError(
+                    f"store {self.description} does not know conditional requests, so {name} could bring "
+                    "back erased keys: give subjects_store a bucket or folder that does"
+                ) from error
             log.warning(
                 "store %s does not know conditional requests: objects are put without If-None-Match",
                 self.description,

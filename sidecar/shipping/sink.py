@@ -7,6 +7,11 @@ from enum import Enum
 from typing import Protocol
 
 
+def names_its_content(name: str) -> bool:
+    """Whether an object of that name can only have one content: the name of a batch holds its hash."""
+    return name.startswith("records/")
+
+
 class PutResult(Enum):
     """Both mean that the object is in the store, whole and durable."""
 
@@ -18,8 +23,9 @@ class Sink(Protocol):
     """A store that objects can be put into; nothing is ever read, listed or deleted through it.
 
     `put` returns only when the object is durable under `name`, or raises
-    StoreError. An object's name holds the hash of its content, so putting it
-    again is harmless and must answer EXISTED.
+    StoreError. Putting an object again must answer EXISTED and change nothing:
+    a batch's name holds the hash of its content, but a key object's does not,
+    and what is there may be what an erasure has left of it.
     """
 
     def put(self, name: str, data: bytes) -> PutResult: ...

@@ -201,6 +201,14 @@ def test_a_store_that_does_not_know_conditions_gets_plain_puts_and_one_warning(
     assert seaweed.content(f"{folder}/{NAME}") == DATA
 
 
+def test_a_store_that_does_not_know_conditions_gets_no_key_objects(proxy: FaultProxy, folder: str) -> None:
+    one = sink(proxy, folder)
+    proxy.plan.append(Status(501, b"<Error><Code>NotImplemented</Code></Error>"))
+    with pytest.raises(StoreError, match="could bring back erased keys"):
+        one.put("subjects/x-L000000000000-000000000001.json", DATA)
+    assert ["if-none-match" in request.headers for request in proxy.seen] == [True]
+
+
 @pytest.mark.parametrize(
     ("scheme", "body"),
     [

@@ -191,6 +191,17 @@ def test_putting_again_is_success_and_changes_nothing(place: Place) -> None:
     assert place.held() == before
 
 
+def test_a_key_object_that_was_erased_from_is_never_brought_back(place: Place) -> None:
+    keys = "subjects/c.n.w.p.r.b-L000000000000-000000000001.json"
+    if isinstance(place, Events):
+        with pytest.raises(StoreError, match="cannot keep"):
+            place.sink().put(keys, b"keys of two")
+        return
+    assert place.sink().put(keys, b"keys of one") is PutResult.CREATED
+    assert place.sink().put(keys, b"keys of one and of the erased") is PutResult.EXISTED
+    assert place.held()[keys] == b"keys of one"
+
+
 def test_putting_again_after_a_restart_leaves_the_same(place: Place) -> None:
     place.sink().put(*TWO)
     before = place.held()
