@@ -132,6 +132,7 @@ def boot_facts(handover: Handover) -> BootFacts:
         public_key=handover.public_key,
         enrolment=handover.enrolment,
         settings=msgspec.to_builtins(settings),
+        store=settings.store,
     )
 
 

@@ -45,6 +45,8 @@ class BootFacts:
     """Signed note in which an enrolment key certifies `public_key`."""
     settings: Mapping[str, Any]
     """Effective settings without secrets, JSON-able."""
+    store: str = ""
+    """Address of the store: a log in another one is not there to be found."""
 
 
 class Sealer:
@@ -140,10 +142,17 @@ class Sealer:
         facts = self._facts
         dead_boot = boot if boot != facts.boot else None
         name = origin(facts.place, route, facts.boot, dead_boot)
-        continues = _end_of(known.trees.get(f"{boot}.{route}")) if dead_boot else None
-        while len(known.trees) >= TREES_KEPT:
-            del known.trees[min(known.trees, key=lambda log: known.trees[log].t_us)]
-        return Tree(name, facts.boot, Frontier().to_list(), continues=continues)
+        continues = self._end_of(known.trees.get(f"{boot}.{route}")) if dead_boot else None
+        self._make_room(known)
+        return Tree(name, facts.boot, Frontier().to_list(), continues=continues, store=facts.store)
+
+    def _make_room(self, known: Knowledge) -> None:
+        """Forget where the oldest logs of other boots had come to; one of its own would begin a second time."""
+        others = [log for log, tree in known.trees.items() if tree.sealer != self._facts.boot]
+        others.sort(key=lambda log: known.trees[log].t_us)
+        del others[max(0, len(known.trees) - TREES_KEPT + 1) :]
+        for log in others:
+            del known.trees[log]
 
     def _opening(self, known: Knowledge, group: RowGroup, tree: Tree, now_us: int) -> list[Row]:
         """Genesis and config, the first two leaves of every log."""
@@ -152,7 +161,7 @@ class Sealer:
         others = [each for log, each in known.trees.items() if log.endswith("." + route)]
         last = max(others, key=lambda each: each.t_us, default=None)
         # What this boot goes on with for a dead one is no boot before it.
-        previous = last.continues if last is not None and last.sealer == facts.boot else _end_of(last)
+        previous = last.continues if last is not None and last.sealer == facts.boot else self._end_of(last)
         genesis = {
             "origin": tree.origin,
             "public_key": str(VerifierKey(tree.origin, facts.public_key)),
@@ -174,6 +183,13 @@ class Sealer:
             self._own(tree, "config", 1, now_us, config),
         ]
 
+    def _end_of(self, tree: Tree | None) -> dict[str, Any] | None:
+        """Where another log had come to, as far as this journal knows, if it went to the same store."""
+        if tree is None or tree.store != self._facts.store:
+            return None
+        root = base64.b64encode(tree.root).decode()
+        return {"origin": tree.origin, "size": tree.size, "root": root, "batch": tree.batch}
+
     def _own(self, tree: Tree, kind: str, ahead: int, now_us: int, details: Mapping[str, Any]) -> Row:
         """A row of the log itself, `ahead` leaves after the tree's last."""
         return sparse(
@@ -187,14 +203,6 @@ class Sealer:
         text = Checkpoint(origin, size, root).text()
         key = self._facts.public_key
         return Note(text, (Signature(origin, key_id(origin, ED25519, key), self._sign(text)),)).format()
-
-
-def _end_of(tree: Tree | None) -> dict[str, Any] | None:
-    """Where another log had come to, as far as this journal knows."""
-    if tree is None:
-        return None
-    root = base64.b64encode(tree.root).decode()
-    return {"origin": tree.origin, "size": tree.size, "root": root, "batch": tree.batch}
 
 
 def _entries(key_object: bytes) -> tuple[str, ...]:

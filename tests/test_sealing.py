@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import orjson
+from arro3.io import read_parquet
 
 from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import ManualClock
@@ -14,12 +17,15 @@ from sidecar.journal.reader import JournalReader
 from sidecar.ledger.note import VerifierKey
 from sidecar.ledger.origin import parse
 from sidecar.records import Event
+from sidecar.sealing import TREES_KEPT
 from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.knowledge import Knowledge, Tree
+from sidecar.shipping.rows import GroupKey
 from sidecar.shipping.state import AnalystState
 from sidecar.suspects import Suspects
 from tests.support.chains import Chain, logs_of
 from tests.support.journaled import BOOT, EPOCH, START_US, analysis, exchange, fill
-from tests.support.sealing import KEY, PLACE, sealer_of
+from tests.support.sealing import KEY, PLACE, group_for, sealer_of
 
 LATER = "20261124T080000-0123456789"
 SMALL = Limits(batch_bytes=64 * 1024)
@@ -140,3 +146,38 @@ def test_the_next_boot_seals_what_a_dead_one_left_and_names_where_that_had_come_
     assert own["previous"]["origin"] == dead_name
     assert [row["seq"] for row in live.rows if row["kind"] == "exchange"] == list(range(1, 51))
     assert live.kinds[-1] == "close"
+
+
+def knowledge_after(
+    boot: str, store: str, known: Knowledge | None = None
+) -> tuple[Knowledge, dict[str, Any]]:
+    """What is known once that boot sealed its first file, and its genesis."""
+    known = known or Knowledge()
+    group = group_for(GroupKey(boot, "default", 1, 20_780), EPOCH)
+    encoded = sealer_of(boot, store=store).seal(group, known)
+    table = read_parquet(io.BytesIO(encoded.data)).read_all()
+    return known, orjson.loads(table["details"].to_pylist()[0])
+
+
+def test_a_log_in_another_store_is_not_named_as_the_one_before() -> None:
+    known, first = knowledge_after(BOOT, "s3://one")
+    assert first["previous"] is None
+    _, elsewhere = knowledge_after(LATER, "s3://two", deepcopy(known))
+    assert elsewhere["previous"] is None
+    _, same = knowledge_after(LATER, "s3://one", known)
+    assert same["previous"]["origin"] == first["origin"]
+
+
+def test_a_boots_own_open_logs_are_never_forgotten() -> None:
+    known, genesis = knowledge_after(BOOT, "")
+    sealer = sealer_of(BOOT)
+    for number in range(TREES_KEPT + 20):
+        dead = f"20260101T000000-{number:010x}"
+        sealer.seal(group_for(GroupKey(dead, "default", 1, 20_780), EPOCH), known)
+    tree = sealer.tree_of(known, BOOT, "default")
+    assert tree is not None
+    assert tree.origin == genesis["origin"]
+    for number in range(TREES_KEPT + 20):
+        known.trees[f"old.{number}"] = Tree("o", "20250101T000000-0000000000", [0], t_us=number)
+    sealer.seal(group_for(GroupKey("20260102T000000-0000000000", "default", 1, 20_780), EPOCH), known)
+    assert sum(tree.sealer != BOOT for tree in known.trees.values()) == 0

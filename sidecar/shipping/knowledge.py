@@ -44,6 +44,8 @@ class Tree:
     closed: bool = False
     continues: dict[str, Any] | None = None
     """End of the dead boot's tree that this one goes on from, as its genesis names it."""
+    store: str = ""
+    """Address of the store that its files went to."""
 
     @property
     def size(self) -> int:

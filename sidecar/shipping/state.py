@@ -15,7 +15,7 @@ Keys of the one database (all values msgpack unless said otherwise):
     logs                     map of log to [last seq, last t_us, epoch]
     trees                    map of log to [origin, sealing boot, [tree size, frontier hashes…], root, last
                              batch's name, its SHA-256, time of its last leaf, epochs named, closed, what it
-                             continues]
+                             continues, store]
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
     monitor/SHA-256          [route, digest, state]

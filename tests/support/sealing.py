@@ -18,9 +18,9 @@ KEY = SigningKey("boot", bytes(range(32)))
 PLACE = Place("prod", "lending", "mortgage", "2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11")
 
 
-def sealer_of(boot: str, clock: Clock | None = None, enrolment: str | None = None) -> Sealer:
+def sealer_of(boot: str, clock: Clock | None = None, enrolment: str | None = None, store: str = "") -> Sealer:
     """The sealer of a boot whose key is KEY."""
-    facts = BootFacts(PLACE, boot, "0.1", KEY.verifier.public_key, enrolment, {"policy": "open"})
+    facts = BootFacts(PLACE, boot, "0.1", KEY.verifier.public_key, enrolment, {"policy": "open"}, store)
     return Sealer(facts, lambda text: KEY.sign_bytes(text.encode()), clock or ManualClock())
 
 
