@@ -147,7 +147,7 @@ class Sealer:
         return Tree(name, facts.boot, Frontier().to_list(), continues=continues, store=facts.store)
 
     def _make_room(self, known: Knowledge) -> None:
-        """Forget where the oldest logs of other boots had come to; one of its own would begin a second time."""
+        """Forget where the oldest logs of other boots had come to; an own one would begin a second time."""
         others = [log for log, tree in known.trees.items() if tree.sealer != self._facts.boot]
         others.sort(key=lambda log: known.trees[log].t_us)
         del others[max(0, len(known.trees) - TREES_KEPT + 1) :]
