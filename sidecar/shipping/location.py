@@ -86,16 +86,16 @@ def locate(text: str) -> Location:
 
 
 def shown(text: str) -> str:
-    """An address for a message that says it is wrong: what may be a secret in it is left out."""
+    """A text for a message that says it is wrong; what may be a secret in an address is left out."""
+    if "://" not in text:
+        return text
     try:
         parts = urlsplit(text)
     except ValueError:
         return text.partition("://")[0] + "://…"
     host = parts.netloc.rpartition("@")[2]
     user = "…@" if "@" in parts.netloc else ""
-    return (
-        f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "") if parts.scheme else text
-    )
+    return f"{parts.scheme}://{user}{host}{parts.path}" + ("?…" if parts.query else "")
 
 
 def _receiver(text: str, parts: SplitResult) -> Location:

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.errors import ConfigError
 from sidecar.settings_values import parse_store
-from sidecar.shipping.location import Kind, Location, locate
+from sidecar.shipping.location import Kind, Location, locate, shown
 from sidecar.shipping.options import StoreOptions
 from sidecar.shipping.stores import sink_for
 
@@ -72,3 +72,16 @@ def test_a_setting_keeps_urls_and_turns_file_urls_into_paths() -> None:
     assert parse_store("s3://evidence/x") == "s3://evidence/x"
     with pytest.raises(ValueError, match="has the scheme"):
         parse_store("ftp://x")
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("body:$.[=drop", "body:$.[=drop"),
+        ("./records", "./records"),
+        ("s3://key:secret@bucket/x?sig=abc", "s3://…@bucket/x?…"),
+        ("http://[::1", "http://…"),
+    ],
+)
+def test_a_wrong_text_is_shown_without_its_secrets(text: str, seen: str) -> None:
+    assert shown(text) == seen
