@@ -12,7 +12,7 @@ from sidecar.archive.when import readable
 from sidecar.erasure import MASTER, masters_in, subject_in
 from sidecar.errors import LedgerError, UsageError
 from sidecar.held import names_record
-from sidecar.keyring import JSON, STORE, TRUST
+from sidecar.keyring import JSON, OPERATOR, STORE
 from sidecar.objects import for_command
 from sidecar.site.bodies import Hold, Release, to_json
 from sidecar.site.erasures import Erasures
@@ -31,7 +31,7 @@ from sidecar.subject_keys import tags_of
 @click.option("--reason", metavar="TEXT", help="Why; shown to whoever is stopped by it.")
 @click.option("--release", is_flag=True, help="End the holds on this subject, model or record.")
 @click.option("--list", "listing", is_flag=True, help="Show the holds that stand.")
-@TRUST
+@OPERATOR
 @JSON
 def hold(
     store: str,
@@ -43,26 +43,26 @@ def hold(
     reason: str | None,
     release: bool,
     listing: bool,
-    trust: tuple[str, ...],
+    operators: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Forbid erasing and removing what a court or regulator may ask for, until a release.
 
     A release counts where it is by the key that placed the hold, or by one that
-    the command which was stopped is told to trust.
+    the command which was stopped is told to believe (`--operator`).
     """
     given = [each for each in (subject, model, record) if each is not None]
     if listing:
         if given or release:
             raise UsageError("hold --list: shows every hold: give nothing else")
-        _list(store, trust, as_json)
+        _list(store, operators, as_json)
         return
     if len(given) != 1:
         raise UsageError("hold: give one of --subject, --model and --record, or --list")
     if key_file is None or not reason:
         raise UsageError("hold: give --key FILE and --reason TEXT")
     wanted = _hold(subject, master_files, model, record, reason)
-    (_release if release else _place)(store, key_file, wanted, trust, as_json)
+    (_release if release else _place)(store, key_file, wanted, operators, as_json)
 
 
 def _hold(
@@ -80,11 +80,11 @@ def _hold(
     return Hold(scope="record", record=record, reason=reason)
 
 
-def _place(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
+def _place(store: str, key_file: Path, wanted: Hold, operators: tuple[str, ...], as_json: bool) -> None:
     writer = author(key_file)
     log = open_site_log(for_command(store))
     reader = log.reader()
-    orders = Erasures({writer.key, *(str(key) for key in public_keys(trust))})
+    orders = Erasures({writer.key, *(str(key) for key in public_keys(operators))})
     for entry in reader:
         orders.follow((entry,))
     entry = log.append(writer, "hold", to_json(wanted), reader)
@@ -98,11 +98,11 @@ def _place(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_
         click.echo(f"note: data of this subject was erased before, by entry {erased[-1]}")
 
 
-def _release(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], as_json: bool) -> None:
+def _release(store: str, key_file: Path, wanted: Hold, operators: tuple[str, ...], as_json: bool) -> None:
     writer = author(key_file)
     log = open_site_log(for_command(store))
     reader = log.reader()
-    authors = {writer.key, *(str(key) for key in public_keys(trust))}
+    authors = {writer.key, *(str(key) for key in public_keys(operators))}
     holds = Holds(authors)
     for entry in reader:
         holds.follow((entry,))
@@ -117,7 +117,7 @@ def _release(store: str, key_file: Path, wanted: Hold, trust: tuple[str, ...], a
         return
     click.echo(f"released {', '.join(str(index) for index in body.holds)} in entry {entry.index}")
     for key in others:
-        click.echo(f"placed by {key}: this release counts only where your key is trusted (--trust)")
+        click.echo(f"placed by {key}: this release counts only where your key is believed (--operator)")
 
 
 def _same(one: Hold, other: Hold) -> bool:
@@ -128,8 +128,8 @@ def _same(one: Hold, other: Hold) -> bool:
     return (one.model, one.record) == (other.model, other.record)
 
 
-def _list(store: str, trust: tuple[str, ...], as_json: bool) -> None:
-    holds = Holds([str(key) for key in public_keys(trust)])
+def _list(store: str, operators: tuple[str, ...], as_json: bool) -> None:
+    holds = Holds([str(key) for key in public_keys(operators)])
     for entry in open_site_log(for_command(store)).reader():
         holds.follow((entry,))
     for each in holds.standing():

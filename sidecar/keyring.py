@@ -39,6 +39,25 @@ TRUST = click.option(
     metavar="KEY",
     help="A public key to believe, or a file of them; may be given several times.",
 )
+
+
+class _AlsoTrust(click.Option):
+    """Still understands `--trust`, which it was called, and shows its own name alone."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        record = super().get_help_record(ctx)
+        return record and (record[0].replace("--operator, --trust", "--operator"), record[1])
+
+
+OPERATOR = click.option(
+    "--operator",
+    "--trust",
+    "operators",
+    cls=_AlsoTrust,
+    multiple=True,
+    metavar="KEY",
+    help="A key whose site log entries are believed, or a file of them; may be given several times.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
 
 

@@ -12,7 +12,7 @@ import click
 
 from sidecar.archive.when import readable
 from sidecar.errors import LedgerError, SidecarError, UsageError
-from sidecar.keyring import JSON, KEY, STORE, TRUST
+from sidecar.keyring import JSON, KEY, OPERATOR, STORE
 from sidecar.objects import for_command
 from sidecar.retention_plan import Plan
 from sidecar.retention_policy import DAY_US, OVERRIDE, Policy, parse_length, read_policy
@@ -35,7 +35,7 @@ from sidecar.site_log import author, public_keys
 @click.option(OVERRIDE, "shorter", is_flag=True, help="Lets a retention be shorter than 184 days.")
 @click.option("--keys-store", metavar="URL", help="Where the key objects are, if not in the store.")
 @click.option("--yes", is_flag=True, help="Remove; without it, only what would be removed is shown.")
-@TRUST
+@OPERATOR
 @JSON
 def retain(
     store: str,
@@ -46,7 +46,7 @@ def retain(
     shorter: bool,
     keys_store: str | None,
     yes: bool,
-    trust: tuple[str, ...],
+    operators: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Remove the batches of a model that are older than its retention.
@@ -54,7 +54,7 @@ def retain(
     Shows what it would remove and, with --yes, first writes into the site log
     what goes and what proves the rest, then removes it. A batch goes whole, when
     its newest row is old enough and no legal hold covers it. A run that was
-    interrupted is finished by the next. With --trust, holds may also be released
+    interrupted is finished by the next. With --operator, holds may also be released
     and earlier runs also be finished that these keys signed.
     """
     policy = _policy(models, older_than, policy_file)
@@ -62,7 +62,7 @@ def retain(
     writer = author(key_file)
     opened = for_command(store)
     keys = for_command(keys_store) if keys_store else opened
-    authors = {writer.key, *(str(key) for key in public_keys(trust))}
+    authors = {writer.key, *(str(key) for key in public_keys(operators))}
     run = Run(opened, keys, writer, authors)
     plans = run.plan(policy, int(time.time()) * 1_000_000)
     if not as_json:

@@ -138,7 +138,7 @@ def test_old_batches_go_and_the_site_log_has_what_proves_the_rest(store: Path, k
 
 
 def verify(store: Path, *more: object) -> tuple[int, str]:
-    ran = sidecar("verify", "--store", store, "--trust", OPERATOR.verifier, "--json", *more)
+    ran = sidecar("verify", "--store", store, "--operator", OPERATOR.verifier, "--json", *more)
     return ran.code, ran.out
 
 
@@ -192,7 +192,9 @@ def test_a_witness_goes_on_over_what_was_removed(store: Path, key: Path, tmp_pat
     assert (ran.code, found["cosigned"]) == (0, 1)
     assert found["retention_believed_of"] == [str(OPERATOR.verifier)]
     # Removed, but not on this operator's word.
-    ran = sidecar("witness", "--store", store, "--key", fresh, "--trust", STRANGER.verifier, "--from-start")
+    ran = sidecar(
+        "witness", "--store", store, "--key", fresh, "--operator", STRANGER.verifier, "--from-start"
+    )
     assert ran.code == 1
     assert made.origin in ran.out
 
@@ -351,7 +353,7 @@ def test_a_release_by_somebody_else_counts_for_nothing(store: Path, key: Path) -
         KeyAuthor(STRANGER), "release", to_json(Release(holds=[index], reason="x"))
     )
     assert retain(store, key, "--yes")[0].code == 1
-    assert retain(store, key, "--yes", "--trust", STRANGER.verifier)[1]["removed"] == 2
+    assert retain(store, key, "--yes", "--operator", STRANGER.verifier)[1]["removed"] == 2
 
 
 def test_a_hold_on_a_record_keeps_its_batch_and_no_other(store: Path, key: Path) -> None:
