@@ -14,11 +14,12 @@ from typing import Any, Final
 from sidecar.audit.naming import BatchName
 from sidecar.audit.parquet import BatchFile
 from sidecar.batches import by_log, metadata
-from sidecar.errors import LedgerError, StoreError
+from sidecar.errors import LedgerError, ObjectMissing, StoreError
 from sidecar.held import Held, HoldsOnBatches, holds_record, may_hold_record
+from sidecar.log_ends import LogEnd, behind, log_ends
 from sidecar.objects import Store
 from sidecar.shipping.parquet import path_safe
-from sidecar.site.bodies import Erase, ErasedKeys, to_json
+from sidecar.site.bodies import Enrolment, Erase, ErasedKeys, read, to_json
 from sidecar.site.entry import Entry
 from sidecar.site.erasures import Erasure, Erasures
 from sidecar.site.holds import Standing
@@ -52,11 +53,14 @@ class EraseRun:
     entries: list[int] = field(default_factory=list)
     rewritten: int = 0
     without_keys: int = 0
-    """Batches in the store that have no key object: nothing in them says whom they are about."""
+    """Batches with exchanges that have no key object: nothing in them says whom they are about."""
+    ends: list[LogEnd] = field(init=False)
+    """How far each log had come before the search, so that the search saw all that is before."""
     _holds: HoldsOnBatches = field(init=False)
     _orders: Erasures = field(init=False)
     _reader: Reader = field(init=False)
     _logs: dict[str, list[BatchName]] = field(init=False)
+    _retired: dict[str, bool] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._holds = HoldsOnBatches(self.authors)
@@ -64,14 +68,30 @@ class EraseRun:
         self._reader = open_site_log(self.store).reader()
         for entry in self._reader:
             self._follow((entry,))
+        logs = by_log(self.store)
+        self.ends = log_ends(self.store, logs)
         self.search = search(self.keys, self.tags)
-        self._logs = by_log(self.store)
-        batches = (each for named in self._logs.values() for each in named)
-        self.without_keys = sum(_key_object_name(each) not in self.search.names for each in batches)
+        self._logs = logs
+        if not all(self._batches(found) for found in self.found):
+            # Shipped since the listing, and a hold on its model or records counts for it too.
+            self._logs = by_log(self.store)
+        self.without_keys = sum(self._without_keys(named) for named in logs.values())
+
+    def _without_keys(self, batches: Sequence[BatchName]) -> int:
+        lacking = [each for each in batches if _key_object_name(each) not in self.search.names]
+        # In names, a sequence number means exchanges, or only gaps, which have nothing to open.
+        likely = [each for each in lacking if each.last_seq]
+        if len(lacking) == len(batches):
+            return len(likely)
+        return sum(_has_exchanges(self.store, each) for each in likely)
 
     def _follow(self, entries: Iterable[Entry]) -> None:
         self._holds.follow(entries)
         self._orders.follow(entries)
+        for entry in entries:
+            enrolment = read(entry, Enrolment)
+            if enrolment is not None and entry.key in self.authors:
+                self._retired[enrolment.prefix] = enrolment.retired_us is not None
 
     @property
     def found(self) -> list[Found]:
@@ -85,6 +105,10 @@ class EraseRun:
             if any(each.erase.tags.get(master) == tag for master, tag in self.tags.items())
         ]
 
+    def behind(self, t_us: int) -> list[LogEnd]:
+        """Logs that may still bring what was recorded before this time."""
+        return behind(self.ends, t_us, {prefix for prefix, gone in self._retired.items() if gone})
+
     def require_free(self) -> None:
         """Raises Blocked when a legal hold covers any of it."""
         standing = self._holds.on_subject(self.tags)
@@ -95,9 +119,15 @@ class EraseRun:
             raise Blocked(standing)
 
     def carry_out(self, reason: str | None, journal_until_us: int) -> None:
-        """Order what was not ordered yet, then destroy every key of the subject that was found."""
+        """Order what was not ordered yet, then destroy every key of the subject that was found.
+
+        A request is ordered also when nothing was found, once: what arrives later is known by its tags.
+        """
         wanted = [each for each in (self._unordered(found) for found in self.found) if each is not None]
-        for at in range(0, len(wanted), OBJECTS_PER_ENTRY):
+        parts = range(0, len(wanted), OBJECTS_PER_ENTRY)
+        if not wanted and self.first_order(reason) is None:
+            parts = range(1)
+        for at in parts:
             body = Erase(
                 tags=dict(self.tags),
                 reason=reason,
@@ -108,6 +138,14 @@ class EraseRun:
             entry = open_site_log(self.store).append(self.writer, "erase", made, self._reader)
             self.entries.append(entry.index)
         self._destroy()
+
+    def first_order(self, reason: str | None) -> Erasure | None:
+        """The oldest order for this request: under every master key given and, if given, for this reason."""
+        for each in self.orders():
+            known = each.erase.tags.items() >= self.tags.items()
+            if known and reason in (None, each.erase.reason):
+                return each
+        return None
 
     def _guarded(self, body: Erase, new: Sequence[Entry]) -> dict[str, Any]:
         """The order, unless a hold was placed while this ran."""
@@ -189,6 +227,14 @@ class EraseRun:
         """The batch of a key object, under every model and digest that it may be filed under."""
         origin = found.name.rsplit("/", 1)[-1].rpartition("-L")[0]
         return [each for each in self._logs.get(origin, []) if _key_object_name(each) == found.name]
+
+
+def _has_exchanges(store: Store, named: BatchName) -> bool:
+    try:
+        slices = BatchFile(named.name, store.get(named.name)).slices(("kind",))
+        return any("exchange" in columns["kind"] for _, columns in slices)
+    except ObjectMissing:
+        return False
 
 
 def _key_object_name(named: BatchName) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,19 @@ import click
 from sidecar.archive.when import readable
 from sidecar.erase_run import EraseRun
 from sidecar.errors import PrivacyError, UsageError
-from sidecar.keyring import JSON, KEY, STORE, TRUST
+from sidecar.keyring import JSON, KEY, OPERATOR, STORE
+from sidecar.log_ends import LogEnd
 from sidecar.objects import for_command
 from sidecar.privacy.master import LocalMasterKey, read_master_key
 from sidecar.settings_table import default
 from sidecar.settings_values import parse_duration
 from sidecar.site_log import author, public_keys
 from sidecar.subject_keys import tags_of
+
+MARGIN_S = 60.0
+"""How far clocks may be apart, and a record be behind the moment in which it was made."""
+NAMED = 5
+"""Logs named in the text."""
 
 MASTER = click.option(
     "--master-key",
@@ -54,8 +61,14 @@ class _Length(click.ParamType):  # type: ignore[type-arg]
     metavar="DURATION",
     help="The sidecars' setting, if they have another than the default.",
 )
+@click.option(
+    "--batch-age",
+    type=_Length(),
+    metavar="DURATION",
+    help="The sidecars' setting, if they have another than the default.",
+)
 @click.option("--dry-run", is_flag=True, help="Only say what would be destroyed.")
-@TRUST
+@OPERATOR
 @JSON
 def erase(
     store: str,
@@ -65,16 +78,18 @@ def erase(
     reason: str | None,
     keys_store: str | None,
     volume_age: float | None,
+    batch_age: float | None,
     dry_run: bool,
-    trust: tuple[str, ...],
+    operators: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Destroy the keys that open a subject's data, on the record.
 
     A signed order goes into the site log first, then the keys are taken out of
     every key object that has them; given again, the command finishes what was
-    interrupted, and finds what was still on its way the first time. A legal hold
-    forbids it. The subject's own name is written nowhere.
+    interrupted, and finds what was still on its way the first time. It says
+    which logs have not come past the order. A legal hold forbids it. The
+    subject's own name is written nowhere.
     """
     masters = masters_in(master_files)
     writer = author(key_file)
@@ -84,18 +99,20 @@ def erase(
         opened,
         for_command(keys_store) if keys_store else opened,
         writer,
-        {writer.key, *(str(key) for key in public_keys(trust))},
+        {writer.key, *(str(key) for key in public_keys(operators))},
         tags_of(whom, masters),
     )
     run.require_free()
     now_us = time.time_ns() // 1000
-    until_us = now_us + _journal_us(volume_age)
+    batch_s = default("batch_age") if batch_age is None else batch_age
+    until_us = now_us + _journal_us(volume_age, batch_s)
     if not dry_run:
         run.carry_out(reason, until_us)
+    reach = _reach(run, reason, now_us, int((MARGIN_S + batch_s) * 1_000_000))
     if as_json:
-        click.echo(json.dumps(_to_json(run, dry_run, until_us, now_us)))
+        click.echo(json.dumps(_to_json(run, dry_run, until_us, reach)))
     else:
-        _show(run, dry_run, until_us, now_us)
+        _show(run, dry_run, until_us, reach)
     _complain(run)
 
 
@@ -123,21 +140,42 @@ def subject_in(given: str, reason: str | None) -> str:
     return subject
 
 
-def _journal_us(volume_age_s: float | None) -> int:
+def _journal_us(volume_age_s: float | None, batch_age_s: float) -> int:
     """How long a record may be on its way: its volume is closed, its batch shipped, the volume unlinked."""
     age_s = default("volume_age") if volume_age_s is None else volume_age_s
-    return int((age_s + default("batch_age") + 2 * default("ship_timeout")) * 1_000_000)
+    return int((age_s + batch_age_s + 2 * default("ship_timeout")) * 1_000_000)
 
 
-def _settled_us(run: EraseRun, now_us: int) -> int | None:
-    """Everything that was recorded before this time has been found and destroyed, if shipping kept up."""
-    settled = [each.t_us for each in run.orders() if each.erase.journal_until_us <= now_us]
-    return max(settled, default=None)
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What is known to be erased: everything that was recorded before the order, or not yet."""
+
+    order_us: int
+    """When this request was first ordered."""
+    waiting: list[LogEnd]
+    """Logs that have not shown since that they hold nothing older any more."""
+    logs: int
+    settled_us: int | None
+    """Time of the newest order for the subject of which that is known."""
+    complete: bool
 
 
-def _to_json(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> dict[str, Any]:
+def _reach(run: EraseRun, reason: str | None, now_us: int, margin_us: int) -> _Reach:
+    order = run.first_order(reason)
+    order_us = now_us if order is None else order.t_us
+    waiting = run.behind(order_us + margin_us)
+    settled = [each.t_us for each in run.orders() if not run.behind(each.t_us + margin_us)]
+    known = not run.search.other_masters and not run.search.unreadable
+    complete = order is not None and not waiting and known
+    settled_us = max(settled, default=None) if known else None
+    return _Reach(order_us, waiting, len(run.ends), settled_us, complete)
+
+
+def _to_json(run: EraseRun, dry_run: bool, until_us: int, reach: _Reach) -> dict[str, Any]:
     return {
         "dry_run": dry_run,
+        "complete": reach.complete,
+        "ordered_us": reach.order_us,
         "objects": [
             {"name": each.name, "batch": each.batch, "subject_key_ids": sorted(key.hex() for key in each.ids)}
             for each in run.found
@@ -145,7 +183,9 @@ def _to_json(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> dict[s
         "entries": run.entries,
         "rewritten": run.rewritten,
         "journal_until_us": until_us,
-        "settled_before_us": _settled_us(run, now_us),
+        "settled_before_us": reach.settled_us,
+        "logs": reach.logs,
+        "waiting_for": [{"origin": each.origin, "newest_us": each.newest_us} for each in reach.waiting],
         "earlier_orders": [each.index for each in run.orders() if each.index not in run.entries],
         "batches_without_keys": run.without_keys,
         "other_master_keys": run.search.other_masters,
@@ -153,31 +193,50 @@ def _to_json(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> dict[s
     }
 
 
-def _show(run: EraseRun, dry_run: bool, until_us: int, now_us: int) -> None:
+def _show(run: EraseRun, dry_run: bool, until_us: int, reach: _Reach) -> None:
     keys = sum(len(each.ids) for each in run.found)
     if dry_run:
         for each in run.found:
             click.echo(each.name)
         click.echo(f"would destroy {keys} keys in {len(run.found)} key objects; nothing was changed")
         return
+    said = ", ".join(str(index) for index in run.entries)
     if run.found:
-        said = ", ".join(str(index) for index in run.entries) or "an earlier one, now finished"
+        said = said or "an earlier one, now finished"
         click.echo(f"destroyed {keys} keys in {len(run.found)} key objects; ordered by site log entry {said}")
     else:
-        click.echo("no key of this subject is in the store")
-    settled_us = _settled_us(run, now_us)
-    if settled_us is not None:
-        click.echo(f"everything of it that was recorded before {readable(settled_us)} is erased")
-    if run.found or settled_us is None:
         click.echo(
-            f"journals may hold older data of it until {readable(until_us)}, longer where the store "
-            "is out of reach: give the command again after that"
+            "no key of this subject is in the store" + (f"; ordered by site log entry {said}" if said else "")
         )
+    _show_reach(reach, until_us)
     if run.without_keys:
         click.echo(
             f"{run.without_keys} batches have no key object: nothing in them was looked for or erased "
             "(recorded without encryption)"
         )
+
+
+def _show_reach(reach: _Reach, until_us: int) -> None:
+    ordered = readable(reach.order_us)
+    if reach.complete:
+        click.echo(
+            f"everything of it that was recorded before {ordered} and encrypted is erased: "
+            f"all {reach.logs} logs have ended or come past that time"
+        )
+        return
+    if not reach.waiting:
+        return
+    names = [each.origin for each in reach.waiting[:NAMED]]
+    if len(reach.waiting) > NAMED:
+        names.append(f"{len(reach.waiting) - NAMED} more (--json names all)")
+    click.echo(
+        f"not complete: erased in everything that is in the store, but {len(reach.waiting)} of "
+        f"{reach.logs} logs may still bring what was recorded before {ordered}: {', '.join(names)}"
+    )
+    click.echo(
+        f"give the command again when they have shipped: by {readable(until_us)} where the store is "
+        "in reach; a pod that is gone for good is ended by `sidecar keys enrol --retire`"
+    )
 
 
 def _complain(run: EraseRun) -> None:

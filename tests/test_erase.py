@@ -26,7 +26,7 @@ from sidecar.site.bodies import Erase, Hold, read, to_json
 from sidecar.site.entry import Entry
 from sidecar.site_log import KeyAuthor, open_site_log
 from tests.support.commands import Ran, sidecar
-from tests.support.sealed_store import Encryption, LogMaker, Tampered
+from tests.support.sealed_store import PLACE, Encryption, LogMaker, Tampered
 
 OPERATOR = SigningKey("operator.example", b"o" * 32)
 STRANGER = SigningKey("stranger.example", b"s" * 32)
@@ -154,7 +154,7 @@ def test_the_order_names_keys_and_objects_and_never_the_subject(store: Path, key
 
 def test_verify_says_erased_and_stays_green(store: Path, key: Path, master: Path) -> None:
     made = log(store, (ADA, BOB))
-    trust = ("--trust", OPERATOR.verifier)
+    trust = ("--operator", OPERATOR.verifier)
     erase(store, key, master, ADA)
     ran = sidecar("verify", "--store", store, *trust, "--json")
     assert '"erased"' in ran.out
@@ -182,8 +182,20 @@ def test_a_dry_run_changes_nothing(store: Path, key: Path, master: Path) -> None
 def test_whoever_is_in_no_batch_is_said_to_be(store: Path, key: Path, master: Path) -> None:
     log(store, (ADA,))
     ran, found = erase(store, key, master, EVE)
-    assert (ran.code, found["objects"], found["entries"]) == (0, [], [])
-    assert not (store / "site").exists()
+    assert (ran.code, found["objects"], found["entries"]) == (0, [], [0])
+    (order,) = orders(store)
+    assert (order.objects, order.tags) == ([], {MASTER.id: MASTER.tag(EVE).hex()})
+    text = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", EVE).out
+    assert "no key of this subject is in the store" in text
+    assert len(entries(store)) == 1
+
+
+def test_another_request_for_the_same_person_is_ordered_by_itself(
+    store: Path, key: Path, master: Path
+) -> None:
+    log(store, (ADA,))
+    for reason, expected in (("request 1", [0]), ("request 1", []), ("request 2", [1]), ("request 2", [])):
+        assert erase(store, key, master, EVE, "--reason", reason)[1]["entries"] == expected
 
 
 def test_a_record_about_two_is_erased_for_either(store: Path, key: Path, master: Path) -> None:
@@ -378,27 +390,123 @@ def test_batches_without_keys_are_counted(store: Path, key: Path, master: Path) 
     plain.exchanges(2)
     plain.next()
     plain.close()
-    assert erase(store, key, master, ADA)[1]["batches_without_keys"] == 2
+    assert erase(store, key, master, ADA)[1]["batches_without_keys"] == 1
 
 
-def test_it_says_when_the_journals_are_clear_and_then_that_they_are(
+def test_batches_without_exchanges_have_nothing_to_open_and_are_not_counted(
+    store: Path, key: Path, master: Path
+) -> None:
+    made = log(store, (ADA,))
+    made.encryption = None
+    for kind in ("heartbeat", "heartbeat"):
+        made.add(kind, details={})
+        made.cut()
+    made.gap(3)
+    made.cut()
+    assert erase(store, key, master, ADA)[1]["batches_without_keys"] == 0
+
+
+MINUTE_US = 60_000_000
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+def test_the_estimate_is_made_of_the_sidecars_own_settings(store: Path, key: Path, master: Path) -> None:
+    log(store, (ADA,))
+    began_us = now_us()
+    found = erase(store, key, master, ADA)[1]
+    assert 0 <= found["journal_until_us"] - began_us - (3600 + 30 + 20) * 1_000_000 < MINUTE_US
+    assert orders(store)[0].journal_until_us == found["journal_until_us"]
+    again = erase(store, key, master, ADA, "--volume-age", "10m", "--batch-age", "5m")[1]
+    assert 0 <= again["journal_until_us"] - began_us - (600 + 300 + 20) * 1_000_000 < MINUTE_US
+
+
+def test_an_erasure_is_complete_only_when_every_log_has_come_past_the_order(
     store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log(store, (ADA,))
-    now_us = time.time_ns() // 1000
+    made = log(store, (BOB,))
+    long_ago = log(store, (BOB,), boot=OTHER_BOOT, route="closed")
+    long_ago.close()
     found = erase(store, key, master, ADA)[1]
-    assert 0 <= found["journal_until_us"] - now_us - (3600 + 30 + 20) * 1_000_000 < 60_000_000
-    assert found["settled_before_us"] is None
-    assert orders(store)[0].journal_until_us == found["journal_until_us"]
-    again = erase(store, key, master, ADA, "--volume-age", "10m")[1]
-    assert again["journal_until_us"] < found["journal_until_us"]
-    assert again["settled_before_us"] is None
-    later = SimpleNamespace(time_ns=lambda: (found["journal_until_us"] + 1) * 1000)
+    assert (found["complete"], found["settled_before_us"], found["logs"]) == (False, None, 2)
+    assert found["waiting_for"] == [{"origin": made.origin, "newest_us": made.t_us}]
+    order_us = entries(store)[0].t_us
+    # By the clock everything has long been shipped.
+    later_us = found["journal_until_us"] + 60 * MINUTE_US
+    later = SimpleNamespace(time_ns=lambda: later_us * 1000)
     monkeypatch.setattr(erasure, "time", later)
-    settled = erase(store, key, master, ADA)[1]
-    assert settled["settled_before_us"] == entries(store)[0].t_us
-    ran = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", ADA)
-    assert "everything of it that was recorded before" in ran.out
+    assert erase(store, key, master, ADA)[1]["complete"] is False
+    text = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", ADA).out
+    assert "is erased" not in text
+    assert made.origin in text
+    assert long_ago.origin not in text
+    # It was slow: what it had recorded before the order comes only now.
+    made.t_us = order_us - MINUTE_US
+    details = {"name": made.names[-1], "sha256": made.last_sha256}
+    made.add("batch", details=details, t_request_us=later_us)
+    made.exchange(subject=ADA)
+    made.cut()
+    found = erase(store, key, master, ADA)[1]
+    assert (found["complete"], len(found["objects"]), found["entries"]) == (False, 1, [1])
+    assert keys_of(store, ADA) == 0
+    made.add("heartbeat", details={}, t_request_us=order_us + 5 * MINUTE_US)
+    made.cut()
+    found = erase(store, key, master, ADA)[1]
+    assert (found["complete"], found["waiting_for"], found["ordered_us"]) == (True, [], order_us)
+    assert found["settled_before_us"] >= order_us
+    text = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", ADA).out
+    assert "that was recorded before" in text
+    assert "not complete" not in text
+
+
+def test_a_record_that_is_hardly_younger_than_the_order_does_not_make_it_complete(
+    store: Path, key: Path, master: Path
+) -> None:
+    made = log(store, (BOB,))
+    erase(store, key, master, ADA)
+    made.t_us = entries(store)[0].t_us + MINUTE_US
+    made.exchange(subject=BOB)
+    made.cut()
+    assert erase(store, key, master, ADA)[1]["complete"] is False
+    made.t_us += MINUTE_US
+    made.exchange(subject=BOB)
+    made.cut()
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+    assert erase(store, key, master, ADA, "--batch-age", "5m")[1]["complete"] is False
+
+
+def test_a_later_boot_of_the_pod_speaks_for_the_one_before_it(store: Path, key: Path, master: Path) -> None:
+    first = log(store, (BOB,))
+    erase(store, key, master, ADA)
+    now = entries(store)[0].t_us + 10 * MINUTE_US
+    log(store, (BOB,), boot=OTHER_BOOT, dead_boot=first.boot)
+    assert len(erase(store, key, master, ADA)[1]["waiting_for"]) == 2
+    log(store, (BOB,), boot=OTHER_BOOT, t_us=now)
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+
+
+def test_a_pod_that_is_gone_for_good_is_not_waited_for_once_it_is_retired(
+    store: Path, key: Path, master: Path
+) -> None:
+    log(store, (BOB,))
+    assert erase(store, key, master, ADA)[1]["complete"] is False
+    pod = ("--pod", PLACE.pod_uid, "--cluster", PLACE.cluster)
+    pod += ("--namespace", PLACE.namespace, "--workload", PLACE.workload)
+    for more in ((), ("--retire",)):
+        assert erase(store, key, master, ADA)[1]["complete"] is False
+        assert sidecar("keys", "enrol", "--store", store, "--key", key, *pod, *more).code == 0
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+
+
+def test_a_batch_that_cannot_be_read_tells_nothing(store: Path, key: Path, master: Path) -> None:
+    made = log(store, (BOB,), t_us=now_us() + 60 * MINUTE_US)
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+    (store / made.names[-1]).write_bytes(b"PAR1")
+    ran, found = erase(store, key, master, ADA)
+    assert (ran.code, found["complete"]) == (0, False)
+    assert found["waiting_for"] == [{"origin": made.origin, "newest_us": None}]
 
 
 def test_the_text_for_people(store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -407,7 +515,7 @@ def test_the_text_for_people(store: Path, key: Path, master: Path, monkeypatch: 
     ran = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", "-")
     assert ran.code == 0
     assert "destroyed 1 keys in 1 key objects; ordered by site log entry 0" in ran.out
-    assert "give the command again after that" in ran.out
+    assert "give the command again when they have shipped" in ran.out
     assert ADA not in ran.out
 
 
@@ -544,9 +652,18 @@ def test_a_release_by_another_key_counts_only_where_it_is_trusted(
     court = key_file(tmp_path / "court.key", SigningKey("court.example", b"c" * 32))
     hold(store, court, "--model", "mortgage")
     said = hold(store, stranger, "--model", "mortgage", "--release")
-    assert "counts only where your key is trusted" in said.out
+    assert "counts only where your key is believed (--operator)" in said.out
     assert erase(store, key, master, ADA)[0].code == 1
-    assert erase(store, key, master, ADA, "--trust", STRANGER.verifier)[0].code == 0
+    assert erase(store, key, master, ADA, "--operator", STRANGER.verifier)[0].code == 0
+
+
+@pytest.mark.parametrize("command", ["erase", "hold", "retain"])
+def test_the_keys_whose_entries_are_believed_are_called_operators(command: str) -> None:
+    shown = sidecar(command, "--help").out
+    assert "--operator KEY" in shown
+    assert "--trust" not in shown
+    used = sidecar(command, "--trust", "x", "--store", "/none")
+    assert "No such option" not in used.err
 
 
 def test_the_holds_that_stand_are_listed(store: Path, key: Path, master: Path) -> None:
