@@ -49,7 +49,16 @@ _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
 @click.option("--since", metavar="TIME", help="Only logs with records of this day or later.")
 @click.option("--until", metavar="TIME", help="Only logs with records of this day or earlier.")
 @click.option(
-    "--trust", multiple=True, metavar="KEY", help="A trusted enrolment or operator key; file or text."
+    "--trust",
+    multiple=True,
+    metavar="KEY",
+    help="An enrolment key that may certify the keys of logs; file or text.",
+)
+@click.option(
+    "--operator",
+    multiple=True,
+    metavar="KEY",
+    help="A key whose entries in the site log count (enrolments, erasures, retention); file or text.",
 )
 @click.option("--witness", multiple=True, metavar="KEY", help="A trusted witness's key; file or text.")
 @click.option(
@@ -75,6 +84,7 @@ def verify(
     since: str | None,
     until: str | None,
     trust: tuple[str, ...],
+    operator: tuple[str, ...],
     witness: tuple[str, ...],
     master_key: Path | None,
     keys_store: str | None,
@@ -84,7 +94,7 @@ def verify(
     resume: Path | None,
 ) -> None:
     """Recompute every log of a store, or check one receipt, and say what is intact."""
-    trusted = read_trust(trust, witness)
+    trusted = read_trust(trust, witness, operator)
     if receipt is not None:
         sys.exit(_check_receipt(receipt, trusted, as_json))
     if store is None:

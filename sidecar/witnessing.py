@@ -19,7 +19,7 @@ from sidecar.audit.naming import BatchName
 from sidecar.batches import by_log
 from sidecar.consistency import Course, follow, unreadable
 from sidecar.errors import LedgerError, SidecarError, StoreError, UsageError
-from sidecar.keyring import JSON, STORE, TRUST, Moment
+from sidecar.keyring import JSON, STORE, Moment
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note
@@ -74,7 +74,12 @@ PROBLEMS_PER_ENTRY = 1_000
     metavar="FILE",
     help="Its root certificates, PEM; earlier stamps are checked too.  [default: this machine's]",
 )
-@TRUST
+@click.option(
+    "--operator",
+    multiple=True,
+    metavar="KEY",
+    help="A key, or a file of them, whose retention runs explain that batches are gone.  [default: any]",
+)
 @JSON
 def witness(
     store: str,
@@ -84,20 +89,20 @@ def witness(
     state: Path | None,
     tsa: str | None,
     tsa_root: Path | None,
-    trust: tuple[str, ...],
+    operator: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Check that every log only grew since this witness last looked, and cosign its newest checkpoint.
 
     What does not continue what was seen (a fork, a cut end, another key) is
-    named, recorded and not cosigned, and the exit code is 1. With --trust, only
+    named, recorded and not cosigned, and the exit code is 1. With --operator, only
     retention runs signed by these keys explain that batches are gone.
     """
     if recent is not None and not since_state:
         raise UsageError("witness: --recent looks at some days, --from-start at all: give one of the two")
     writer = author(key_file)
     trusted = roots(tsa_root) if tsa or tsa_root else None
-    operators = frozenset(str(key) for key in public_keys(trust)) or None
+    operators = frozenset(str(key) for key in public_keys(operator)) or None
     memory = Memory(writer.key, operators, trusted if tsa_root else None)
     opened = for_command(store)
     reader = open_site_log(opened).reader()
@@ -265,4 +270,6 @@ def _report(run: _Run, courses: Sequence[Course], believed: list[str], as_json: 
         + (f" in entry {added} of the site log" if added else "; nothing new")
     )
     for key in believed:
-        click.echo(f"note: what {key} says was removed was believed; --trust KEY believes none but that key")
+        click.echo(
+            f"note: what {key} says was removed was believed; --operator KEY believes none but that key"
+        )

@@ -50,7 +50,7 @@ MEANING: dict[Kind, str] = {
     Kind.RELABELLED: "records were filed under another model or digest than they were sealed with",
     Kind.UNKNOWN_KEY: "well-formed, but no trusted key vouches for who signed it",
     Kind.FUTURE: "a checkpoint or time that cannot have existed yet",
-    Kind.FORGED_ERASURE: "an erasure is claimed that no trusted key ordered",
+    Kind.FORGED_ERASURE: "an erasure is claimed that no trusted operator ordered",
     Kind.KEYS_REMOVED: "subject keys are gone and no erasure says so",
     Kind.MISSING: "a pod was enrolled and left no log",
     Kind.HOLE: "sequence numbers that no record and no gap accounts for",

@@ -174,7 +174,8 @@ def _made(report: StoreReport) -> str:
         ("Sidecar", [report.version]),
         ("Checked", [report.scope or "every sealed object"]),
         ("Site log", [f"{report.site_entries:,} entries"]),
-        ("Trusted keys", report.trusted or ["none given: keys were taken on faith"]),
+        ("Enrolment keys", report.trusted or ["none given: keys were taken on faith"]),
+        ("Operator keys", report.operators or ["none given"]),
         ("Witness keys", report.witnesses or ["none given"]),
         ("Objects", [f"SHA-256 {report.objects_sha256}"]),
     ]

@@ -100,6 +100,7 @@ class StoreReport:
     site_entries: int = 0
     trusted: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
+    operators: tuple[str, ...] = ()
     scope: str = ""
     """What was left out, in words; empty when all was checked."""
     seconds: float = 0.0
@@ -138,6 +139,7 @@ class StoreReport:
             "site_entries": self.site_entries,
             "trusted": list(self.trusted),
             "witnesses": list(self.witnesses),
+            "operators": list(self.operators),
             "findings": [each.to_json() for each in self.findings],
             "logs": [log.to_json() for log in self.logs],
         }

@@ -88,7 +88,12 @@ def _broken(store: Store, error: SiteLogBroken) -> Finding:
 
 
 def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None:
-    trusted = trust.knows(entry.key)
+    trusted = trust.believes(entry.key)
+    author = (
+        "signed by no trusted operator"
+        if trust.operators
+        else "by an unknown author, no --operator was given"
+    )
     if (enrolment := read(entry, Enrolment)) is not None:
         known = facts.enrolled.get(enrolment.prefix)
         if trusted or known is None or not known[1]:
@@ -100,7 +105,7 @@ def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None
                 if trusted or key_id not in orders:
                     orders[key_id] = Order(entry.index, trusted)
         if not trusted:
-            text = f"site log: entry {entry.index} orders an erasure, signed by no trusted key: {entry.key}"
+            text = f"site log: entry {entry.index} orders an erasure, {author}: {entry.key}"
             facts.findings.append(Finding(Kind.FORGED_ERASURE, text, entry.name))
     elif (witness := read(entry, Witness)) is not None:
         for seen in witness.checkpoints if sightings else ():
@@ -113,5 +118,5 @@ def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None
             removal = Removal(entry.index, entry.t_us, entry.key, retention.model, each_range)
             facts.removals.setdefault(each_range.origin, []).append(removal)
     if not trusted and entry.kind in ("enrolment", "retention"):
-        text = f"site log: entry {entry.index} ({entry.kind}) is signed by no trusted key and was left aside"
+        text = f"site log: entry {entry.index} ({entry.kind}) was left aside, {author}: {entry.key}"
         facts.findings.append(Finding(Kind.NOTE, text, entry.name))

@@ -156,8 +156,8 @@ class Survey:
         return log
 
     def _site_key(self, origin: str) -> str | None:
-        """The enrolment key that a trusted author named for the log's pod."""
-        if not self._trust.keys:
+        """The enrolment key that a trusted operator named for the log's pod."""
+        if not self._trust.operators:
             return None
         try:
             found = self._site.enrolled.get(parse_origin(origin).prefix)

@@ -16,32 +16,52 @@ from sidecar.ledger.note import Note, SigningKey, VerifierKey
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """Keys given on the command line: enrolment and operator keys, and witnesses."""
+    """Keys given on the command line, each believed in its own role and in no other.
+
+    An enrolment key lies in the secrets of every pod and a witness is somebody
+    else: neither may say what was erased, removed or retired.
+    """
 
     keys: tuple[VerifierKey, ...] = ()
+    """Of enrolment: they certify the keys of boots."""
     witnesses: tuple[CosignerKey, ...] = ()
+    """They cosign checkpoints and write witness entries."""
+    operators: tuple[VerifierKey, ...] = ()
+    """They write every other entry of the site log."""
 
-    def knows(self, key: str) -> bool:
-        """Whether an author's key, as its text, is one of them; any is when none was given."""
-        if not self.keys:
+    def believes(self, author: str) -> bool:
+        """Whether what this author (a key's text) says in the site log counts.
+
+        Everyone's does when neither an enrolment nor an operator key was given:
+        the store is then held against itself alone.
+        """
+        if not self.keys and not self.operators:
             return True
-        try:
-            public = VerifierKey.parse(key).public_key
-        except LedgerError:
-            return False
-        known = {each.public_key for each in self.keys} | {each.public_key for each in self.witnesses}
-        return public in known
+        return _public(author) in {each.public_key for each in self.operators}
+
+    def sees(self, author: str) -> bool:
+        """Whether this author (a key's text) is a trusted witness."""
+        return _public(author) in {each.public_key for each in self.witnesses}
 
 
-def read_trust(trusted: Iterable[str], witnesses: Iterable[str]) -> Trust:
-    """Trusted keys and witnesses from what the command line says; either kind of key will do for both."""
-    keys: list[VerifierKey] = []
-    for text in trusted:
-        keys += (VerifierKey(key.name, key.public_key) for key in read_keys(text))
+def read_trust(trusted: Iterable[str], witnesses: Iterable[str], operators: Iterable[str] = ()) -> Trust:
+    """Keys by their roles from what the command line says; a key's text may be of either type for each."""
+    keys, authors = _verifiers(trusted), _verifiers(operators)
     cosigners: list[CosignerKey] = []
     for text in witnesses:
         cosigners += (CosignerKey(key.name, key.public_key) for key in read_keys(text))
-    return Trust(tuple(keys), tuple(cosigners))
+    return Trust(keys, tuple(cosigners), authors)
+
+
+def _verifiers(texts: Iterable[str]) -> tuple[VerifierKey, ...]:
+    return tuple(VerifierKey(key.name, key.public_key) for text in texts for key in read_keys(text))
+
+
+def _public(key: str) -> bytes | None:
+    try:
+        return VerifierKey.parse(key).public_key
+    except LedgerError:
+        return None
 
 
 def read_keys(text: str) -> list[VerifierKey | CosignerKey]:
@@ -80,7 +100,7 @@ def judge_key(walk: Walk, trust: Trust, site_key: str | None = None) -> KeyVerdi
     """The log's key and who vouches for it.
 
     `site_key` is the enrolment key that the site log names for the pod, if a
-    trusted author did.
+    trusted operator did.
     """
     verdict = KeyVerdict()
     signers = [link for link in walk.links if link.signed.signer is not None]

@@ -47,6 +47,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         scope=str(job.selection),
         trusted=tuple(str(each) for each in job.trust.keys),
         witnesses=tuple(str(each) for each in job.trust.witnesses),
+        operators=tuple(str(each) for each in job.trust.operators),
         version=__version__,
     )
     site = SiteReading(store, job.trust)

@@ -158,7 +158,8 @@ def test_a_subject_erased_for_real(tmp_path: Path) -> None:
             urllib.request.urlopen(request, timeout=10).read()
         running.stop()
     store = tmp_path / "records"
-    options = ("--trust", str(keys["operator"]), "--master-key", str(keys["master"]))
+    operator = ("--operator", str(keys["operator"]))
+    options = ("--trust", str(keys["operator"]), *operator, "--master-key", str(keys["master"]))
     found = verify(store, *options)
     assert found["intact"], found
     assert found["logs"][0]["exchanges"] == 3
@@ -174,7 +175,7 @@ def test_a_subject_erased_for_real(tmp_path: Path) -> None:
     content = path.read_text()
     tag = json.loads(content)["subjects"][0]["tag"]
     path.write_text(content.replace(tag, tag[:-1] + ("1" if tag[-1] == "0" else "0")))
-    found = verify(store, "--trust", str(keys["operator"]))
+    found = verify(store, "--trust", str(keys["operator"]), *operator)
     failed = [each["field"] for log in found["logs"] for each in log["findings"] if each["failure"]]
     assert failed == ["keys"]
     path.unlink()

@@ -26,7 +26,16 @@ from sidecar.audit.verify import Job, verify
 from sidecar.errors import StoreError
 from sidecar.objects import AUDITOR, Entry, open_store
 from tests.support import audited
-from tests.support.audited import ENROLMENT_KEY, NOW_US, Store, append, failures, log_of, the_failure
+from tests.support.audited import (
+    ENROLMENT_KEY,
+    NOW_US,
+    OPERATOR,
+    Store,
+    append,
+    failures,
+    log_of,
+    the_failure,
+)
 from tests.support.running import ROOT, SIDECAR
 from tests.support.sealed_store import DAY_US, START_US, LogMaker, Tampered, tamper
 
@@ -185,7 +194,14 @@ def test_a_terminal_is_never_given_control_characters(store: Store) -> None:
 
 
 def test_a_state_file_saves_the_reading_of_what_was_done(store: Store, tmp_path: Path) -> None:
-    job = Job(str(store.root), AUDITOR, Trust((ENROLMENT_KEY.verifier,)), Selection(), 1, NOW_US)
+    job = Job(
+        str(store.root),
+        AUDITOR,
+        Trust((ENROLMENT_KEY.verifier,), operators=(OPERATOR.verifier,)),
+        Selection(),
+        1,
+        NOW_US,
+    )
     path = tmp_path / "state"
 
     def run() -> StoreReport:
@@ -406,7 +422,14 @@ class Late:
 
 
 def verified(store: Late, root: Path) -> StoreReport:
-    job = Job(str(root), AUDITOR, Trust((ENROLMENT_KEY.verifier,)), Selection(), 1, NOW_US)
+    job = Job(
+        str(root),
+        AUDITOR,
+        Trust((ENROLMENT_KEY.verifier,), operators=(OPERATOR.verifier,)),
+        Selection(),
+        1,
+        NOW_US,
+    )
     return verify(store, job, None, lambda done, total: None)
 
 

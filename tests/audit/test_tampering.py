@@ -11,6 +11,7 @@ import pytest
 
 from sidecar.audit.findings import Kind
 from sidecar.ledger.checkpoint import Checkpoint
+from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
 from sidecar.ledger.tree import Frontier
 from sidecar.privacy.master import LocalMasterKey
@@ -18,6 +19,7 @@ from tests.support import audited
 from tests.support.audited import (
     ENROLMENT_KEY,
     NOW_US,
+    OPERATOR,
     OTHER_PLACE,
     STRANGER,
     WITNESS,
@@ -601,13 +603,42 @@ def test_a_forged_erasure(encrypted: Store) -> None:
     assert the_failure(encrypted.report()).kind is Kind.FORGED_ERASURE
 
 
+@pytest.mark.parametrize("key", [ENROLMENT_KEY, WITNESS], ids=["enrolment", "witness"])
+def test_a_key_trusted_in_another_role_orders_no_erasure(encrypted: Store, key: SigningKey) -> None:
+    gone = destroy(encrypted, 0)
+    name = f"subjects/{keys_of(encrypted).name}"
+    encrypted.append("erase", erase(name, encrypted.log.names[0], [gone]), key=key)
+    found = the_failure(encrypted.report(witnesses=[WITNESS]))
+    assert found.kind is Kind.FORGED_ERASURE
+    assert "signed by no trusted operator" in found.text
+    assert encrypted.report(operators=[key]).intact
+
+
+def test_without_an_operator_key_every_author_is_unknown(encrypted: Store) -> None:
+    gone = destroy(encrypted, 0)
+    encrypted.append("erase", erase(f"subjects/{keys_of(encrypted).name}", encrypted.log.names[0], [gone]))
+    assert "no --operator was given" in the_failure(encrypted.report(operators=[])).text
+    assert encrypted.report(trust=[]).intact, "without any key the store is held against itself"
+
+
+def test_an_enrolment_key_enrols_no_pod_in_the_site_log(store: Store) -> None:
+    store.append("enrolment", enrolment(THIRD_PLACE), key=ENROLMENT_KEY)
+    found = store.report()
+    assert found.intact
+    assert Kind.NOTE in warnings(found)
+
+
+def test_an_operator_key_certifies_no_log(store: Store) -> None:
+    assert {each.kind for each in failures(store.report(trust=[OPERATOR]))} == {Kind.UNKNOWN_KEY}
+
+
 def test_an_erasure_with_a_forged_signature(encrypted: Store) -> None:
     gone = destroy(encrypted, 0)
     name = f"subjects/{keys_of(encrypted).name}"
     encrypted.append("erase", erase(name, encrypted.log.names[0], [gone]), key=STRANGER)
     path = encrypted.root / "site" / f"{0:012d}.json"
     # Who signed is claimed to be the operator, whose key the attacker does not hold.
-    path.write_text(path.read_text().replace(str(STRANGER.verifier), str(ENROLMENT_KEY.verifier)))
+    path.write_text(path.read_text().replace(str(STRANGER.verifier), str(OPERATOR.verifier)))
     kinds = [each.kind for each in failures(encrypted.report())]
     assert Kind.FORGED_ERASURE in kinds
 

@@ -54,7 +54,7 @@ def test_witness_hold_erase_retain_and_verify_over_a_real_bucket(
     left = [name for name in seaweed.names() if name.startswith(f"{folder}/records/")]
     assert left == [f"{folder}/{name}" for name in made.names[2:]]
     assert sidecar("witness", *base).code == 0
-    ran = sidecar("verify", "--store", url, "--trust", OPERATOR.verifier, "--json")
+    ran = sidecar("verify", "--store", url, "--operator", OPERATOR.verifier, "--json")
     assert '"retention"' in ran.out
     assert '"erased"' in ran.out
     for bad in ("removed", "altered", "keys removed", "truncated", "forged erasure"):

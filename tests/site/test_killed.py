@@ -87,7 +87,7 @@ def until_through(arguments: list[object], left: Callable[[], int]) -> int:
 def healthy(store: Path) -> None:
     """Reading the site log finds nothing wrong, and verification no failure."""
     list(open_site_log(open_store(str(store))).reader())
-    ran = sidecar("verify", "--store", store, "--trust", OPERATOR.verifier, "--json")
+    ran = sidecar("verify", "--store", store, "--operator", OPERATOR.verifier, "--json")
     found = json.loads(ran.out)
     findings = [*found["findings"], *(each for log in found["logs"] for each in log["findings"])]
     assert {each["kind"] for each in findings if each["failure"]} <= {"unknown key"}

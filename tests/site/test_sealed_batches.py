@@ -61,7 +61,7 @@ def test_a_log_as_the_analyst_seals_it_is_witnessed_removed_and_verified(
     assert (ran.code, found["removed"]) == (0, files - 1), ran.err
     assert 0 < found["models"][0]["records"] < 1_000
     assert sidecar("witness", *base, "--from-start").code == 0
-    ran = sidecar("verify", "--store", store, "--trust", OPERATOR.verifier, "--json")
+    ran = sidecar("verify", "--store", store, "--operator", OPERATOR.verifier, "--json")
     assert '"retention"' in ran.out
     for bad in ("removed", "altered", "truncated"):
         assert f'"{bad}"' not in ran.out

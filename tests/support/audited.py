@@ -31,6 +31,7 @@ NOW_US = START_US + 30 * DAY_US
 ENROLMENT_KEY = SigningKey("enrolment", b"e" * 32)
 BOOT_KEY = SigningKey("boot", b"b" * 32)
 OTHER_BOOT_KEY = SigningKey("boot2", b"c" * 32)
+OPERATOR = SigningKey("operator", b"o" * 32)
 STRANGER = SigningKey("stranger", b"s" * 32)
 EVERYTHING = Selection()
 WITNESS = SigningKey("witness", b"w" * 32)
@@ -54,7 +55,7 @@ class Store:
     ) -> StoreReport:
         return report(self.root, trust, witnesses, **more)
 
-    def append(self, kind: str, body: dict[str, Any], key: SigningKey = ENROLMENT_KEY) -> None:
+    def append(self, kind: str, body: dict[str, Any], key: SigningKey = OPERATOR) -> None:
         append(self.root, kind, body, key)
 
     def witness(self, log: LogMaker, key: SigningKey = WITNESS, time_s: int | None = None) -> None:
@@ -75,15 +76,21 @@ def report(
     selection: Selection = EVERYTHING,
     now_us: int = NOW_US,
     master: MasterKey | None = None,
+    operators: Iterable[SigningKey] | None = None,
 ) -> StoreReport:
+    """`operators`: by default ours, wherever an enrolment key is given."""
+    keys = tuple(key.verifier for key in trust)
+    authors = operators if operators is not None else [OPERATOR] if keys else []
     trusted = Trust(
-        tuple(key.verifier for key in trust), tuple(CosignerKey.of(key.verifier) for key in witnesses)
+        keys,
+        tuple(CosignerKey.of(key.verifier) for key in witnesses),
+        tuple(key.verifier for key in authors),
     )
     job = Job(str(root), AUDITOR, trusted, selection, 1, now_us, master)
     return verify(open_store(str(root)), job, None, lambda done, total: None)
 
 
-def append(root: Path, kind: str, body: dict[str, Any], key: SigningKey = ENROLMENT_KEY) -> None:
+def append(root: Path, kind: str, body: dict[str, Any], key: SigningKey = OPERATOR) -> None:
     open_site_log(open_store(str(root))).append(KeyAuthor(key), kind, body)
 
 
