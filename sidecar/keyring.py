@@ -37,7 +37,7 @@ TRUST = click.option(
     "trust",
     multiple=True,
     metavar="KEY",
-    help="A public key to believe, or a file of them; may be given several times.",
+    help="A key that certifies the keys of logs, or a file of them; may be given several times.",
 )
 
 
@@ -101,14 +101,29 @@ def new(name: str, out: Path, as_json: bool) -> None:
 @keys.command()
 @click.argument("file", required=False, type=click.Path(path_type=Path), metavar="[FILE]")
 @click.option("--store", envvar="SIDECAR_STORE", metavar="URL", help="Show the keys of a store's logs.")
+@click.option("--witness", is_flag=True, help="Print the form in which the key of a file cosigns.")
 @TRUST
+@click.option(
+    "--operator",
+    "operators",
+    multiple=True,
+    metavar="KEY",
+    help="A key whose enrolments of pods are believed, or a file of them.  [default: any]",
+)
 @JSON
-def show(file: Path | None, store: str | None, trust: tuple[str, ...], as_json: bool) -> None:
+def show(
+    file: Path | None,
+    store: str | None,
+    witness: bool,
+    trust: tuple[str, ...],
+    operators: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Print the public half of a key file; or, with --store, every log's key and who enrolled it."""
     if file is not None:
-        _show_file(file, as_json)
+        _show_file(file, witness, as_json)
     elif store:
-        _show_store(for_command(store), public_keys(trust), as_json)
+        _show_store(for_command(store), public_keys(trust), public_keys(operators), as_json)
     else:
         raise UsageError("keys show: give the file of a private key, or --store URL")
 
@@ -191,17 +206,19 @@ def _described(key: VerifierKey) -> dict[str, str]:
     return {"name": key.name, "public_key": str(key), "cosigner_key": str(CosignerKey.of(key))}
 
 
-def _show_file(path: Path, as_json: bool) -> None:
+def _show_file(path: Path, witness: bool, as_json: bool) -> None:
     key = private_key(path).verifier
     if as_json:
         click.echo(json.dumps(_described(key)))
         return
-    click.echo(str(key))
-    click.echo(f"as a witness: {CosignerKey.of(key)}")
+    # A line that `--trust`, `--operator` or `--witness` takes, and nothing else: it is put into files.
+    click.echo(str(CosignerKey.of(key) if witness else key))
 
 
-def _show_store(store: Store, trusted: list[VerifierKey], as_json: bool) -> None:
-    pods = enrolled(open_site_log(store).reader(), {str(key) for key in trusted} or None)
+def _show_store(
+    store: Store, trusted: list[VerifierKey], operators: list[VerifierKey], as_json: bool
+) -> None:
+    pods = enrolled(open_site_log(store).reader(), {str(key) for key in operators} or None)
     unreadable = 0
     for origin, batches in sorted(by_log(store).items()):
         try:

@@ -67,20 +67,26 @@ def private_key(path: Path) -> SigningKey:
 def public_keys(given: Iterable[str]) -> list[VerifierKey]:
     """Keys as given on a command line: each the text form of a public key, or the path of a file of them.
 
-    Raises UsageError for what is neither.
+    Of a private key's file, its public half. Raises UsageError for what is neither.
     """
     keys = []
     for each in given:
         path = Path(each)
         try:
             lines = path.read_text().splitlines() if "+" not in each or path.is_file() else [each]
-            keys += [VerifierKey.parse(line) for line in lines if line.strip() and not line.startswith("#")]
+            keys += [_public(line) for line in lines if line.strip() and not line.startswith("#")]
         except (OSError, UnicodeDecodeError, LedgerError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise UsageError(
                 f"key {each!r}: {reason}: give a public key's line, or a file of them"
             ) from error
     return keys
+
+
+def _public(line: str) -> VerifierKey:
+    if line.startswith("PRIVATE+KEY+"):
+        return SigningKey.parse(line).verifier
+    return VerifierKey.parse(line)
 
 
 @lru_cache(64)

@@ -68,7 +68,9 @@ def test_show_gives_both_public_forms_of_a_file_and_not_the_private_one(tmp_path
     out, made = make(tmp_path)
     key = SigningKey.parse(out.read_text())
     shown = sidecar("keys", "show", out)
-    assert shown.out.splitlines()[0] == made.out.strip()
+    assert shown.out == made.out
+    as_witness = sidecar("keys", "show", out, "--witness").out
+    assert as_witness == f"{CosignerKey.of(key.verifier)}\n"
     found = json.loads(sidecar("keys", "show", out, "--json").out)
     assert found == {
         "name": "operator@example.org",
@@ -184,8 +186,31 @@ def test_show_lists_the_logs_of_a_store_and_who_vouches_for_each(tmp_path: Path)
     assert rows[0]["certified"] == "certified by enrolment.example"
     assert rows[1]["certified"] == "self-signed"
     assert rows[2]["certified"].startswith("not certified")
-    # The enrolment is by the operator's key, which was not named as trusted.
-    assert not any(row["enrolled"] for row in rows)
+    assert all(row["enrolled"] for row in rows)
+    # The file of a private key stands for its public half.
+    enrolling = tmp_path / "enrolment.key"
+    enrolling.write_text(ENROL.private_text() + "\n")
+    assert sidecar("keys", "show", "--store", store, "--trust", enrolling, "--json").out == trusted
+    # The enrolment of the pods is by the operator's key.
+    for operator, believed in ((key, True), (ENROL.verifier, False)):
+        ran = sidecar("keys", "show", "--store", store, "--operator", operator, "--json")
+        assert [json.loads(line)["enrolled"] for line in ran.out.splitlines()] == [believed] * len(logs)
+
+
+@pytest.mark.parametrize("option", ["--trust", "--operator"])
+def test_what_show_prints_is_a_file_that_other_commands_take(tmp_path: Path, option: str) -> None:
+    store = tmp_path / "store"
+    log = LogMaker(store, SigningKey("x", b"1" * 32), enrolment_key=ENROL)
+    log.exchanges(1)
+    log.close()
+    private, public = tmp_path / "k", tmp_path / "k.pub"
+    private.write_text(ENROL.private_text())
+    public.write_text(sidecar("keys", "show", private).out)
+    for file in (public, private):
+        ran = sidecar("verify", "--store", store, "--trust", ENROL.verifier, option, file)
+        assert (ran.code, ran.err) == (0, "")
+        ran = sidecar("keys", "show", "--store", store, option, file)
+        assert (ran.code, ran.err) == (0, "")
 
 
 def test_a_store_that_is_not_there_is_one_line(tmp_path: Path) -> None:
