@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sidecar.archive.commands import find_command, show_command
 from sidecar.archive.show import Shown
 from sidecar.archive.source import Source
 from sidecar.decode.content import decoded_body
-from sidecar.errors import Erased, ObjectMissing
+from sidecar.errors import Erased, ObjectMissing, PrivacyError, UsageError
 from sidecar.objects import for_command
 from sidecar.records import Message
 from sidecar.shipping.location import Kind, locate
 
-__all__ = ["decrypt", "find", "open_source", "show"]
+__all__ = ["decrypt", "find", "hasher", "open_source", "show"]
 
 SHOW_LIMIT_BYTES = 64 << 20
 
@@ -56,9 +57,24 @@ def decrypt(source: Source, shown: Shown, master_key: Path) -> None:
     )
 
 
+def hasher(hash_key: Path) -> Callable[[str], str]:
+    """What the sidecars store in a business key's place under this hash key.
+
+    Raises UsageError for a key that cannot be read.
+    """
+    from sidecar.privacy.key_file import read_secret
+    from sidecar.privacy.replacement import keyed_hash
+
+    try:
+        key = read_secret(hash_key, "hash key")
+    except PrivacyError as error:
+        raise UsageError(str(error)) from error
+    return lambda value: keyed_hash(key, value.encode("utf-8", "surrogatepass"))
+
+
 def _opened(message: Message) -> bytes:
     return decoded_body(message, SHOW_LIMIT_BYTES)
 
 
-find = find_command(open_source)
+find = find_command(open_source, hasher)
 show = show_command(open_source, _opened, decrypt)

@@ -7,10 +7,12 @@ command line. Unreadable files are named on stderr and the rest goes on.
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from sidecar.archive.find import find as find_records
 from sidecar.archive.query import Query
 from sidecar.archive.show import Shown, as_json, load
 from sidecar.archive.source import Source
-from sidecar.errors import StoreError
+from sidecar.errors import StoreError, UsageError
 
 KINDS = (
     *("exchange", "gap", "delivery", "event"),
@@ -34,6 +36,12 @@ OpenSource = Callable[[str], Source]
 """The store at a path or URL."""
 Decrypt = Callable[[Source, Shown, Path], None]
 """Puts plain bodies in place of an encrypted record's, with the master key in the file."""
+Hasher = Callable[[Path], Callable[[str], str]]
+"""What a business key is stored as under the hash key in the file."""
+
+LOOKED_AT = 20
+"""Records in which it is looked how keys are stored, when none was found."""
+_HASHED = re.compile(r"[0-9a-f]{64}")
 
 STORE = click.option(
     "--store",
@@ -88,8 +96,8 @@ class Problems:
             raise StoreError(f"{count} {plural} of the store could not be read, named above: restore them")
 
 
-def find_command(open_source: OpenSource) -> click.Command:
-    """`find` over the stores that `open_source` opens."""
+def find_command(open_source: OpenSource, hasher: Hasher) -> click.Command:
+    """`find` over the stores that `open_source` opens; `hasher` reads the file of a hash key."""
 
     @click.command("find")
     @STORE
@@ -118,6 +126,12 @@ def find_command(open_source: OpenSource) -> click.Command:
         multiple=True,
         help="Only with this business key. Repeatable: all of them.",
     )
+    @click.option(
+        "--hash-key",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="The sidecars' hash key, where keys are stored as HMACs.",
+    )
     @click.option("--where", metavar="SQL", help="An SQL predicate over the columns (needs DuckDB).")
     @click.option("--drifted", is_flag=True, help="Only inside the drifted spans that the store lists.")
     @click.option(
@@ -139,14 +153,21 @@ def find_command(open_source: OpenSource) -> click.Command:
     )
     @click.option("--explain", is_flag=True, help="Say on stderr what was read for the answer.")
     @JSON
-    def find(store: str, drifted: bool, explain: bool, as_lines: bool, **wanted: Any) -> None:
+    def find(
+        store: str, hash_key: Path | None, drifted: bool, explain: bool, as_lines: bool, **wanted: Any
+    ) -> None:
         """List records, newest first."""
+        if hash_key is not None:
+            if not wanted["keys"]:
+                raise UsageError("find: --hash-key is for --key NAME=VALUE")
+            stored = hasher(hash_key)
+            wanted["keys"] = tuple((name, stored(value)) for name, value in wanted["keys"])
         source = open_source(store)
         query = _query(source, drifted, **wanted)
         problems = Problems()
         count = _print(source, query, problems, as_lines)
         if count == 0 and not as_lines:
-            click.echo("no records found", err=True)
+            click.echo("no records found" + _hint(source, query, hash_key is not None, problems), err=True)
         elif count == query.limit and not as_lines:
             click.echo(f"the newest {query.limit}; --limit shows more", err=True)
         if explain:
@@ -155,6 +176,20 @@ def find_command(open_source: OpenSource) -> click.Command:
         problems.leave()
 
     return find
+
+
+def _hint(source: Source, query: Query, hashed: bool, problems: Problems) -> str:
+    """What may be wrong with the keys that were looked for, in words."""
+    if not query.keys or (not hashed and all(_HASHED.fullmatch(value) for _, value in query.keys)):
+        return ""
+    names = {name for name, _ in query.keys}
+    rows = find_records(source, replace(query, keys=(), limit=LOOKED_AT), problems)
+    stored = [value for row in rows for name, value in dict(row["keys"] or {}).items() if name in names]
+    if stored and not hashed and all(_HASHED.fullmatch(value) for value in stored):
+        return "; keys are stored as HMACs here: give the sidecars' hash key with --hash-key FILE"
+    if stored and hashed and not any(_HASHED.fullmatch(value) for value in stored):
+        return "; keys are stored as they are here: leave --hash-key out"
+    return ""
 
 
 def _query(

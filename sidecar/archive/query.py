@@ -42,6 +42,9 @@ FIELDS = (
 )
 """What a found record carries: every column but the payloads and what sealing needs."""
 
+VALUES = 16
+"""Values of one key in one record that are looked at."""
+
 Row = tuple[Any, ...]
 """Values of FIELDS."""
 
@@ -85,7 +88,7 @@ class Query:
     path: str | None = None
     """The target without its query; with a star at its end, what targets begin with."""
     keys: tuple[tuple[str, str], ...] = ()
-    """All of these business keys."""
+    """All of these business keys, each also among the further values of its name; see `numbered`."""
     since_us: int | None = None
     until_us: int | None = None
     spans: tuple[Span, ...] | None = None
@@ -111,7 +114,9 @@ class Query:
         if not self.keys or "key_filter" not in metadata:
             return True
         text = metadata["key_filter"]
-        return text is not None and all(may_hold(text, name, value) for name, value in self.keys)
+        return text is not None and all(
+            any(may_hold(text, each, value) for each in numbered(name)) for name, value in self.keys
+        )
 
     def matches(self, row: Row) -> bool:
         """Whether a row of FIELDS is wanted, `where` aside."""
@@ -126,7 +131,10 @@ class Query:
             and (self.decision is None or row[_DECISION] == self.decision)
             and (self.digest is None or _digest(row).startswith(self.digest))
             and (self.path is None or self._path_matches(row[_PATH]))
-            and all((row[_KEYS] or {}).get(name) == value for name, value in self.keys)
+            and all(
+                any((row[_KEYS] or {}).get(each) == value for each in numbered(name))
+                for name, value in self.keys
+            )
             and (self.spans is None or any(_inside(each, row) for each in self.spans))
         )
 
@@ -163,7 +171,8 @@ class Query:
         elif self.path is not None:
             add("(split_part(path, '?', 1) = ? OR path = ?)", self.path, self.path)
         for name, value in self.keys:
-            add("keys[?] = ?", name, value)
+            names = numbered(name)
+            add(f"? IN ({', '.join(['keys[?]'] * len(names))})", value, *names)
         if self.spans is not None:
             add("(" + (" OR ".join([_SPAN] * len(self.spans)) or "false") + ")")
             for span in self.spans:
@@ -178,6 +187,14 @@ _SPAN = (
     "(t_request_us >= ? AND t_request_us < ? AND model = ? AND (?::VARCHAR IS NULL OR "
     "coalesce(image_digest, artifact_digest, 'unknown') = ?))"
 )
+
+
+def numbered(name: str) -> tuple[str, ...]:
+    """Names under which values of a key stand: NAME, NAME.2, … NAME.16; for one with a number, itself."""
+    base, _, number = name.rpartition(".")
+    if base and number.isdecimal():
+        return (name,)
+    return (name, *(f"{name}.{each}" for each in range(2, VALUES + 1)))
 
 
 def order(row: Row) -> tuple[int, str]:

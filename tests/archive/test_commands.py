@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from click.testing import CliRunner, Result
 
 from sidecar import lookup
 from sidecar.errors import RecordNotFound, StoreError, UsageError
+from sidecar.privacy.keys import KeyReader, parse_key
+from sidecar.privacy.replacement import Replacer, value_bytes
 from sidecar.records import Exchange, Message
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup
 from tests.support.sealing import group_for
@@ -231,6 +235,72 @@ def test_a_key_is_looked_for_in_no_file_that_cannot_have_it(tmp_path: Path) -> N
     assert (told["files listed"], told["footers read"], told["files opened"]) == ("20", "20", "1")
     assert found(tmp_path, "--key", "applicant=A-7-3", "--key", "case=C-8") == []
     assert found(tmp_path, "--key", "applicant=nobody") == []
+
+
+SECRET = bytes(range(32))
+
+
+@pytest.fixture
+def hash_key(tmp_path: Path) -> Path:
+    path = tmp_path / "hash.key"
+    path.write_text(SECRET.hex())
+    path.chmod(0o400)
+    return path
+
+
+def hashed_store(folder: Path) -> Path:
+    """Ten exchanges whose keys are stored as the sidecars do it under a hash key, two of them of several."""
+    made = group_for(GroupKey(BOOT, "default", 1, START_US // DAY_US), EPOCH)
+    reader = KeyReader([parse_key("applicant=request.body:$.applicants[*]")], lambda each: each.body, SECRET)
+    for index in range(10):
+        exchange = Exchange("default", 1, "10.0.0.1:4000", START_US + index, 0)
+        exchange.seq = index + 1
+        people = [f"A-{index}", f"B-{index}", "C-0"][: 3 if index in (4, 7) else 1]
+        body = json.dumps({"applicants": people}).encode()
+        message = Message(REQUEST_HEAD, body, length=len(body))
+        made.exchange(exchange, message, message, None, None, reader.keys(message, message))
+    put(folder, made)
+    return folder
+
+
+def test_hashed_keys_are_found_with_the_sidecars_hash_key(tmp_path: Path, hash_key: Path) -> None:
+    hashed = hashed_store(tmp_path / "hashed")
+    for wanted, expected in (("A-4", [5]), ("B-7", [8]), ("C-0", [8, 5]), ("nobody", [])):
+        rows = found(hashed, "--key", f"applicant={wanted}", "--hash-key", str(hash_key))
+        assert [row["seq"] for row in rows] == expected
+    assert found(hashed, "--key", "applicant=A-4") == []
+    both = ("--key", "applicant=A-4", "--key", "applicant=C-0", "--hash-key", str(hash_key))
+    assert [row["seq"] for row in found(hashed, *both)] == [5]
+
+
+def test_that_nothing_was_found_says_how_keys_are_stored(store: Path, tmp_path: Path, hash_key: Path) -> None:
+    hashed = hashed_store(tmp_path / "hashed")
+    assert "--hash-key FILE" in find(hashed, "--key", "applicant=A-4").stderr
+    assert "--hash-key" not in find(hashed, "--key", f"applicant={'0' * 64}").stderr
+    right = ("--hash-key", str(hash_key))
+    assert "--hash-key" not in find(hashed, "--key", "applicant=nobody", *right).stderr
+    plain = tmp_path / "plain"
+    put(plain, group_with_keys(1))
+    assert "leave --hash-key out" in find(plain, "--key", "applicant=A-1-1", *right).stderr
+    assert "--hash-key" not in find(plain, "--key", "applicant=nobody").stderr
+
+
+def test_a_hash_key_that_is_none_is_a_usage_error(store: Path, tmp_path: Path, hash_key: Path) -> None:
+    for arguments in (
+        ("--hash-key", str(hash_key)),
+        ("--key", "applicant=A", "--hash-key", str(tmp_path / "none")),
+    ):
+        assert isinstance(find(store, *arguments).exception, UsageError)
+
+
+def test_openssl_gives_the_hash_that_the_page_on_privacy_says(hash_key: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "privacy.md").read_text()
+    (line,) = re.findall(r"`(printf [^`]* openssl dgst [^`]*)`", page)
+    ran = subprocess.run(
+        ["bash", "-c", line], cwd=hash_key.parent, capture_output=True, text=True, check=True
+    )
+    assert ran.stdout.split()[-1] == lookup.hasher(hash_key)("A-17")
+    assert ran.stdout.split()[-1] == Replacer(SECRET).hash(value_bytes("A-17"))
 
 
 @pytest.mark.parametrize("key", ["applicant", "=x", ""])

@@ -17,6 +17,7 @@ from sidecar.objects import Entry, open_store
 from sidecar.objects_directory import DirectoryStore
 from tests.support.sealed_store import DIGEST, OTHER_DIGEST, START_US, LogMaker
 
+SEVERAL = {"applicant": "first", "applicant.2": "second", "applicant.3": "third"}
 Find = Callable[[Query], list[dict[str, Any]]]
 
 
@@ -33,7 +34,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log.exchanges(2, status=500)
         log.next()
         log.gap(3)
-        log.exchanges(6)
+        log.exchanges(5)
+        log.exchange(keys=SEVERAL if number else None)
         log.next()
         log.exchanges(4)
         log.close()
@@ -107,6 +109,9 @@ CASES: list[tuple[Query, Callable[[dict[str, Any]], bool]]] = [
     (Query(path="/pre", limit=0), lambda row: False),
     (Query(keys=(("applicant", "A-12"),), limit=0), lambda row: row["keys"] == {"applicant": "A-12"}),
     (Query(keys=(("applicant", "A-12"), ("case", "1")), limit=0), lambda row: False),
+    (Query(keys=(("applicant", "third"),), limit=0), lambda row: row["keys"] == SEVERAL),
+    (Query(keys=(("applicant.3", "third"),), limit=0), lambda row: row["keys"] == SEVERAL),
+    (Query(keys=(("applicant.2", "third"),), limit=0), lambda row: False),
     (
         Query(since_us=START_US + 500_000, until_us=START_US + 1_500_000, limit=0),
         lambda row: START_US + 500_000 <= row["t_request_us"] < START_US + 1_500_000,
