@@ -103,7 +103,15 @@ def follow(
                 f"the first {seen.size} leaves have another root than the log had signed when it was seen",
             ),
         )
+    elif not again.problems and _names(batches, removed, seen.size)[1] != seen.names:
+        again.problems.append(_problem(origin, "replaced", _replaced(seen, there)))
     return _counted(again, batches, removed)
+
+
+def _replaced(seen: Seen, there: set[str]) -> str:
+    """What to say of the same leaves in other files than those seen, which seals nothing but their rows."""
+    text = f"the first {seen.size} leaves are in other files than those that were seen"
+    return f"{text}: {seen.batch} is gone" if seen.batch not in there else text
 
 
 def _from_there(

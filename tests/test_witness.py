@@ -156,6 +156,18 @@ def test_a_log_that_is_gone_whole_is_truncated(store: Path, key: Path) -> None:
     assert (ran.code, problems(found)) == (1, [(made.origin, "truncated")])
 
 
+@pytest.mark.parametrize("options", [(), ("--from-start",)])
+def test_a_tail_in_another_file_than_the_one_seen_is_replaced(
+    store: Path, key: Path, options: tuple[str, ...]
+) -> None:
+    made = log(store)
+    witness(store, key)
+    tamper(store, made.names[-1], lambda opened: opened.metadata.update(keys=None, t_max_us=2))
+    ran, found = witness(store, key, *options)
+    assert (ran.code, problems(found)) == (1, [(made.origin, "replaced")])
+    assert made.names[-1] in found["problems"][0]["text"]
+
+
 def test_a_removed_batch_in_the_middle_is_removed(store: Path, key: Path) -> None:
     made = log(store)
     witness(store, key)

@@ -18,9 +18,11 @@ from sidecar.audit.naming import BatchName
 from sidecar.audit.parquet import BatchFile, Columns
 from sidecar.audit.ranges import Node, Range, subtrees
 from sidecar.errors import StoreError
+from sidecar.key_filter import key_filter
 from sidecar.schema import CANONICAL_VERSION, COLUMN_TYPES, LOG_COLUMNS
 
 MISMATCHES_KEPT = 1_000
+DAY_US = 86_400_000_000
 SEALING_KINDS = frozenset({"genesis", "config", "identity", "batch", "close"})
 _FACTS = (
     *LOG_COLUMNS,
@@ -78,6 +80,13 @@ class BatchFacts:
     """Lost exchanges that the recorder counted, by reason."""
     t_first_us: int | None = None
     t_last_us: int | None = None
+    days: list[int] = field(default_factory=list)
+    """Days since 1970 on which its rows begin, sorted."""
+    first_seq: int = 0
+    """Lowest number that a row speaks of; 0 when none does."""
+    last_seq: int = 0
+    key_filter: str | None = None
+    """Over the rows' business keys; None also when leaves were not recomputed."""
     subjects: dict[str, int] = field(default_factory=dict)
     """Records under each subject key id (hex)."""
 
@@ -123,6 +132,8 @@ def _read(file: BatchFile, facts: BatchFacts) -> None:
     subjects: Counter[str] = Counter()
     values: set[tuple[Any, ...]] = set()
     content = hashlib.sha256()
+    days: set[int] = set()
+    pairs: set[tuple[str, str]] = set()
     for count, columns in file.slices(NEEDED if facts.recomputed else _FACTS):
         start = first + facts.rows
         stored = [each or b"" for each in columns["leaf_hash"]]
@@ -137,13 +148,17 @@ def _read(file: BatchFile, facts: BatchFacts) -> None:
         kinds.update(columns["kind"])
         _log_values(columns, count, values)
         _numbers(columns, facts)
-        _times(columns["t_request_us"], columns["t_end_us"], facts)
+        _spoken_of(columns, facts)
+        _times(columns["t_request_us"], facts, days)
+        if facts.recomputed:
+            pairs.update(pair for keys in columns["keys"] if keys for pair in dict(keys).items())
         if any(columns["subject_key_id"]):
             subjects.update(each.hex() for each in columns["subject_key_id"] if each)
         _sealing(start, columns, facts)
         facts.rows += count
     facts.computed, facts.claimed = computed.nodes, claimed.nodes
     facts.content = content.hexdigest()
+    facts.days, facts.key_filter = sorted(days), key_filter(pairs)
     facts.kinds, facts.subjects = {str(kind): number for kind, number in kinds.items()}, dict(subjects)
     facts.log_values = values.pop() if len(values) == 1 else None
 
@@ -193,11 +208,32 @@ def _numbers(columns: Columns, facts: BatchFacts) -> None:
             runs.append((seq, last))
 
 
-def _times(requests: list[int | None], ends: list[int | None], facts: BatchFacts) -> None:
+def _spoken_of(columns: Columns, facts: BatchFacts) -> None:
+    """Widen the range of sequence numbers by every row that has one, and by those that events come after."""
+    ids, seqs, counts = columns["record_id"], columns["seq"], columns["count"]
+    for number, kind in enumerate(columns["kind"]):
+        seq = _after(ids[number]) if kind == "event" else seqs[number]
+        if not seq:
+            continue
+        last = seq + max(counts[number] or 1, 1) - 1 if kind == "gap" else seq
+        facts.first_seq = min(facts.first_seq or seq, seq)
+        facts.last_seq = max(facts.last_seq, last)
+
+
+def _after(event_id: str | None) -> int:
+    number = str(event_id).rpartition("-event-")[0].rpartition(".")[2]
+    return int(number) if number.isdecimal() and len(number) < 19 else 0
+
+
+def _times(requests: list[int | None], facts: BatchFacts, days: set[int]) -> None:
     known = [each for each in requests if each is not None]
     if not known:
         return
     low, high = min(known), max(known)
+    if low // DAY_US == high // DAY_US:
+        days.add(low // DAY_US)
+    else:
+        days.update(each // DAY_US for each in known)
     facts.t_first_us = low if facts.t_first_us is None else min(low, facts.t_first_us)
     facts.t_last_us = high if facts.t_last_us is None else max(high, facts.t_last_us)
 

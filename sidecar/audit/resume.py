@@ -18,7 +18,7 @@ from sidecar.audit.batch import BatchFacts, SealingLeaf
 from sidecar.audit.naming import BatchName
 from sidecar.errors import StoreError
 
-FORMAT = 1
+FORMAT = 2
 _NODES = ("computed", "claimed")
 _PAIRS = ("mismatches", "numbers")
 

@@ -30,6 +30,8 @@ class Sighting:
     seen: Seen
     index: int
     """Of the site log's entry."""
+    trusted: bool = False
+    """Whether a trusted witness wrote the entry: only checkpoints have a signature of their own."""
 
 
 @dataclass(slots=True)
@@ -109,7 +111,9 @@ def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None
             facts.findings.append(Finding(Kind.FORGED_ERASURE, text, entry.name))
     elif (witness := read(entry, Witness)) is not None:
         for seen in witness.checkpoints if sightings else ():
-            facts.sightings.setdefault(seen.origin, []).append(Sighting(seen, entry.index))
+            facts.sightings.setdefault(seen.origin, []).append(
+                Sighting(seen, entry.index, trust.sees(entry.key))
+            )
         for problem in witness.problems:
             text = f"site log: a witness could not vouch for {problem.origin}: {problem.text}"
             facts.findings.append(Finding(Kind.NOTE, text, entry.name))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sidecar.audit.findings import Finding, Kind
-from sidecar.audit.log import Walk
+from sidecar.audit.log import Link, Walk
 from sidecar.errors import LedgerError, UsageError
 from sidecar.ledger import enrolment
 from sidecar.ledger.cosignature import CosignerKey, parse_verifier
@@ -121,6 +122,7 @@ def judge_key(walk: Walk, trust: Trust, site_key: str | None = None) -> KeyVerdi
     certificate = genesis.details.get("enrolment") if genesis is not None else None
     if not isinstance(certificate, str):
         certificate = signers[0].facts.metadata.get("enrolment")
+    verdict.findings += _enrolments(signers, genesis.details if genesis is not None else None)
     if others:
         which = (
             "all its batches" if len(others) == len(signers) else f"{len(others)} of {len(signers)} batches"
@@ -140,6 +142,23 @@ def judge_key(walk: Walk, trust: Trust, site_key: str | None = None) -> KeyVerdi
     else:
         _uncertified(walk, verdict, trust, site_key)
     return verdict
+
+
+def _enrolments(links: list[Link], genesis: dict[str, Any] | None) -> list[Finding]:
+    """Every file repeats the enrolment that the log was opened with."""
+    sealed = genesis if genesis is not None else links[0].facts.metadata
+    return [
+        Finding(
+            Kind.ALTERED,
+            "its metadata hold another enrolment than the log was opened with",
+            link.facts.named.name,
+            link.first,
+            link.end - 1,
+            field="enrolment",
+        )
+        for link in links
+        if link.good and link.facts.metadata.get("enrolment") != sealed.get("enrolment")
+    ]
 
 
 def _certified(walk: Walk, verdict: KeyVerdict, certificate: str, trust: Trust, site_key: str | None) -> None:

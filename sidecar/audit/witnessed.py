@@ -77,7 +77,23 @@ def _against(
     if root is not None and base64text.encode(root) != seen.root:
         text = f"{who} saw other records among its first {seen.size:,} leaves than are stored now"
         return Finding(Kind.FORKED, text, name, 0, seen.size - 1)
-    return None
+    return _replaced(walk, sighting, who)
+
+
+def _replaced(walk: Walk, sighting: Sighting, who: str) -> Finding | None:
+    """The same leaves in another file than the one that was seen: names end in the file's hash."""
+    seen = sighting.seen
+    link = next((each for each in walk.links if each.end == seen.size), None)
+    if not sighting.trusted or link is None or link.facts.named.name == seen.batch:
+        return None
+    return Finding(
+        Kind.ALTERED,
+        f"{who} saw another file in its place: {seen.batch}",
+        link.facts.named.name,
+        link.first,
+        link.end - 1,
+        field="file",
+    )
 
 
 def _cosigned(sighting: Sighting, trust: Trust) -> tuple[Note | None, int | None, str | None]:

@@ -21,6 +21,7 @@ import orjson
 from arro3.core import RecordBatch
 from arro3.io import read_parquet, write_parquet
 
+from sidecar.key_filter import key_filter
 from sidecar.ledger import base64text, enrolment
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.leaf import LeafEncoder
@@ -295,6 +296,7 @@ class LogMaker:
             "canonical": 1,
             "key_entries": entries,
             "frontier": [base64text.encode(each) for each in self.before.hashes],
+            "key_filter": key_filter(pair for row in self.rows for pair in (row["keys"] or {}).items()),
         }
         data = encode(self.rows, metadata)
         name = object_name(metadata, data)
