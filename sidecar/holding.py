@@ -9,11 +9,13 @@ from typing import Any
 import click
 
 from sidecar.archive.when import readable
+from sidecar.audit.naming import RECORDS
 from sidecar.erasure import MASTER, masters_in, subject_in
 from sidecar.errors import LedgerError, UsageError
 from sidecar.held import names_record
 from sidecar.keyring import JSON, OPERATOR, STORE
-from sidecar.objects import for_command
+from sidecar.objects import Store, for_command
+from sidecar.shipping.parquet import path_safe
 from sidecar.site.bodies import Hold, Release, to_json
 from sidecar.site.erasures import Erasures
 from sidecar.site.holds import Holds, Standing
@@ -82,12 +84,19 @@ def _hold(
 
 def _place(store: str, key_file: Path, wanted: Hold, operators: tuple[str, ...], as_json: bool) -> None:
     writer = author(key_file)
-    log = open_site_log(for_command(store))
+    opened = for_command(store)
+    log = open_site_log(opened)
     reader = log.reader()
     orders = Erasures({writer.key, *(str(key) for key in public_keys(operators))})
     for entry in reader:
         orders.follow((entry,))
     entry = log.append(writer, "hold", to_json(wanted), reader)
+    if wanted.model is not None and not _has_model(opened, wanted.model):
+        click.echo(
+            f"sidecar: model {wanted.model!r}: the store has no records of it, the hold stands all the same: "
+            "see that the name is as `sidecar find` shows it",
+            err=True,
+        )
     tags = (wanted.tags or {}).items()
     erased = [each.index for each in orders.orders if each.erase.tags.items() & tags]
     if as_json:
@@ -96,6 +105,12 @@ def _place(store: str, key_file: Path, wanted: Hold, operators: tuple[str, ...],
     click.echo(f"hold {entry.index} placed")
     if erased:
         click.echo(f"note: data of this subject was erased before, by entry {erased[-1]}")
+
+
+def _has_model(store: Store, model: str) -> bool:
+    return any(
+        folder.rstrip("/") == f"{RECORDS}model={path_safe(model)}" for folder in store.folders(RECORDS)
+    )
 
 
 def _release(store: str, key_file: Path, wanted: Hold, operators: tuple[str, ...], as_json: bool) -> None:

@@ -666,6 +666,15 @@ def test_the_keys_whose_entries_are_believed_are_called_operators(command: str) 
     assert "No such option" not in used.err
 
 
+def test_a_hold_on_a_model_that_has_no_records_is_placed_with_a_warning(store: Path, key: Path) -> None:
+    log(store, (ADA,), model="fraud detection")
+    ran = hold(store, key, "--model", "nosuchmodel")
+    assert (ran.code, ran.out) == (0, "hold 0 placed\n")
+    assert "'nosuchmodel': the store has no records of it" in ran.err
+    ran = hold(store, key, "--model", "fraud detection")
+    assert (ran.code, ran.out, ran.err) == (0, "hold 1 placed\n", "")
+
+
 def test_the_holds_that_stand_are_listed(store: Path, key: Path, master: Path) -> None:
     log(store, (ADA,))
     hold(store, key, "--model", "mortgage")
