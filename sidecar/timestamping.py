@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ssl
 import urllib.request
+import warnings
 from base64 import b64decode, b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +33,8 @@ def roots(path: Path | None) -> list[Certificate]:
 
     chosen = path or Path(ssl.get_default_verify_paths().cafile or "/etc/ssl/certs/ca-certificates.crt")
     try:
-        return load_pem_x509_certificates(chosen.read_bytes())
+        with _without_deprecations():
+            return load_pem_x509_certificates(chosen.read_bytes())
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "holds no certificate"
         raise UsageError(f"{chosen}: {reason}: give the authority's root as PEM with --tsa-root") from error
@@ -79,12 +83,23 @@ def _checked(
     try:
         for certificate in dict.fromkeys(trusted):
             builder = builder.add_root_certificate(certificate)
-        builder.build().verify_message(response, message)
+        with _without_deprecations():
+            builder.build().verify_message(response, message)
         moment: datetime = response.tst_info.gen_time
     except (client.VerificationError, ValueError) as error:
         reason = str(error)[:160] or "not valid"
         raise LedgerError(f"{what}: {reason}: give its root with --tsa-root") from error
     return moment
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Among the roots that a machine trusts are some that the library will not read in the future."""
+    from cryptography.utils import CryptographyDeprecationWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        yield
 
 
 def _post(url: str, query: bytes) -> bytes:
