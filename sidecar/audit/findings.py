@@ -23,6 +23,7 @@ class Kind(StrEnum):
     FUTURE = "from the future"
     FORGED_ERASURE = "forged erasure"
     KEYS_REMOVED = "keys removed"
+    NOT_ERASED = "not erased"
     MISSING = "missing"
     HOLE = "hole"
     UNREADABLE = "unreadable"
@@ -52,6 +53,7 @@ MEANING: dict[Kind, str] = {
     Kind.FUTURE: "a checkpoint or time that cannot have existed yet",
     Kind.FORGED_ERASURE: "an erasure is claimed that no trusted operator ordered",
     Kind.KEYS_REMOVED: "subject keys are gone and no erasure says so",
+    Kind.NOT_ERASED: "subject keys that were ordered to be erased still open records",
     Kind.MISSING: "a pod was enrolled and left no log",
     Kind.HOLE: "sequence numbers that no record and no gap accounts for",
     Kind.UNREADABLE: "a stored object could not be fetched, or is of a newer format",

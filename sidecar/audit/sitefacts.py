@@ -21,6 +21,8 @@ class Order:
 
     index: int
     trusted: bool
+    t_us: int
+    """Of the first trusted order, if there is one: a repeated one grants no new delay."""
 
 
 @dataclass(slots=True)
@@ -104,8 +106,10 @@ def _take(entry: Entry, facts: SiteFacts, trust: Trust, sightings: bool) -> None
         for each in erase.objects:
             orders = facts.orders.setdefault(each.name, {})
             for key_id in each.subject_key_ids:
-                if trusted or key_id not in orders:
-                    orders[key_id] = Order(entry.index, trusted)
+                before = orders.get(key_id)
+                if before is None or trusted:
+                    first_us = before.t_us if before is not None and before.trusted else entry.t_us
+                    orders[key_id] = Order(entry.index, trusted, first_us)
         if not trusted:
             text = f"site log: entry {entry.index} orders an erasure, {author}: {entry.key}"
             facts.findings.append(Finding(Kind.FORGED_ERASURE, text, entry.name))

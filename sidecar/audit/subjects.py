@@ -28,6 +28,10 @@ _OPENED = (
 )
 
 
+ERASURE_GRACE_US = 10 * 60_000_000
+"""How long an erasure may be under way between its order and its end."""
+
+
 @dataclass(slots=True)
 class SubjectsVerdict:
     """What became of the subject keys of one log's batches."""
@@ -42,6 +46,7 @@ def check_subjects(
     batches: list[BatchFacts],
     site: SiteReading,
     master: MasterKey | None,
+    now_us: int,
 ) -> SubjectsVerdict:
     """Every subject key a row names is there as it was written, or a trusted order to erase it is."""
     verdict = SubjectsVerdict()
@@ -60,7 +65,7 @@ def check_subjects(
         if not _accounted_for(facts, found, site.facts.orders.get(name, {})):
             # Whoever erases says so first: the order may have come after the site log was read.
             site.read_on()
-        _presence(facts, name, found, site.facts.orders.get(name, {}), verdict, erased)
+        _presence(facts, name, found, site.facts.orders.get(name, {}), verdict, erased, now_us)
         if master is not None and found is not None:
             verdict.findings += _opened(store, facts, name, found, master)
     for index, records in sorted(erased.items()):
@@ -100,6 +105,7 @@ def _presence(
     ordered: dict[str, Order],
     verdict: SubjectsVerdict,
     erased: Counter[int],
+    now_us: int,
 ) -> None:
     present = {entry.id.hex() for entry in found.entries} if found is not None else set()
     gone = facts.subjects.keys() - present
@@ -111,9 +117,16 @@ def _presence(
         records = sum(facts.subjects[each] for each in unordered)
         text = f"{len(unordered)} subject keys of {records:,} records are gone and no erasure says so"
         verdict.findings.append(Finding(Kind.KEYS_REMOVED, text, name))
-    waiting = [each for each in ordered if each in present and ordered[each].trusted]
-    if waiting:
-        text = f"{len(waiting)} subject keys were ordered to be erased and are still there"
+    waiting = [each for key, each in ordered.items() if key in present and each.trusted]
+    late = [each for each in waiting if now_us - each.t_us > ERASURE_GRACE_US]
+    if late:
+        text = (
+            f"{len(late)} subject keys were ordered to be erased by entry {late[0].index} of the site log "
+            "and are still there: run `sidecar erase` again"
+        )
+        verdict.findings.append(Finding(Kind.NOT_ERASED, text, name, field="keys"))
+    elif waiting:
+        text = f"{len(waiting)} subject keys were just ordered to be erased and are still there"
         verdict.findings.append(Finding(Kind.NOTE, text, name))
 
 

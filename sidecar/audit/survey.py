@@ -150,7 +150,7 @@ class Survey:
         log.findings = [*walk.findings, *key.findings, *_future(walk, self._now_us), *_gaps(links)]
         log.lost = sum(sum(each.gaps.values()) for each in links)
         stores = self._keys_store, self._store
-        subjects = check_subjects(*stores, links, self._reading, self._master)
+        subjects = check_subjects(*stores, links, self._reading, self._master, self._now_us)
         log.erased = subjects.erased_records
         log.findings += subjects.findings
         return log

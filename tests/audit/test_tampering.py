@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -566,9 +567,20 @@ def test_an_erased_subject_leaves_the_log_intact(encrypted: Store) -> None:
 def test_an_erasure_that_was_ordered_and_not_carried_out_is_said(encrypted: Store) -> None:
     ids = [each["id"] for each in json.loads(keys_of(encrypted).read_bytes())["subjects"]]
     encrypted.append("erase", erase(f"subjects/{keys_of(encrypted).name}", encrypted.log.names[0], ids[:1]))
-    found = encrypted.report()
-    assert found.intact
-    assert warnings(found) == {Kind.NOTE}
+    found = the_failure(encrypted.report())
+    assert (found.kind, found.field) == (Kind.NOT_ERASED, "keys")
+    just_now = encrypted.report(now_us=time.time_ns() // 1000 + 60_000_000)
+    assert not {each.kind for each in failures(just_now)} & {Kind.NOT_ERASED}
+    assert Kind.NOTE in warnings(just_now)
+
+
+def test_an_order_repeated_grants_no_new_delay(encrypted: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = [each["id"] for each in json.loads(keys_of(encrypted).read_bytes())["subjects"]]
+    body = erase(f"subjects/{keys_of(encrypted).name}", encrypted.log.names[0], ids[:1])
+    for at_us in (NOW_US - 3_600_000_000, NOW_US - 60_000_000):
+        monkeypatch.setattr("time.time_ns", lambda at_us=at_us: at_us * 1000)
+        encrypted.append("erase", body)
+    assert the_failure(encrypted.report()).kind is Kind.NOT_ERASED
 
 
 def test_the_master_key_opens_what_was_sealed(encrypted: Store) -> None:
