@@ -199,7 +199,10 @@ class Survey:
             if prefix in prefixes or not trusted:
                 continue
             pod = f"pod {enrolled.pod_uid} ({enrolled.namespace}/{enrolled.workload})"
-            if self._now_us - enrolled.since_us < ENROLMENT_GRACE_US:
+            if enrolled.retired_us is not None and enrolled.retired_us <= self._now_us:
+                # Pods that never ran leave nothing, and whoever ends pods by program cannot tell which did.
+                found.append(Finding(Kind.NOTE, f"{pod} was retired without a log: {prefix}"))
+            elif self._now_us - enrolled.since_us < ENROLMENT_GRACE_US:
                 found.append(Finding(Kind.NOTE, f"{pod} was enrolled just now and has no log yet"))
             else:
                 found.append(Finding(Kind.MISSING, f"{pod} was enrolled and left no log: {prefix}"))

@@ -512,6 +512,19 @@ def test_an_enrolled_pod_with_no_log_at_all(store: Store) -> None:
     assert THIRD_PLACE.pod_uid in found.text
 
 
+def test_a_pod_retired_without_a_log_is_no_longer_missing(store: Store) -> None:
+    store.append("enrolment", enrolment(THIRD_PLACE))
+    retired = enrolment(THIRD_PLACE) | {"retired_us": NOW_US - 3_600_000_000}
+    store.append("enrolment", retired, key=STRANGER)
+    assert the_failure(store.report()).kind is Kind.MISSING, "a stranger retires nothing"
+    store.append("enrolment", retired)
+    found = store.report()
+    assert found.intact
+    notes = [each.text for each in found.findings if "retired without a log" in each.text]
+    assert len(notes) == 1
+    assert THIRD_PLACE.pod_uid in notes[0]
+
+
 def test_a_pod_enrolled_just_now_may_still_come(store: Store) -> None:
     store.append("enrolment", enrolment(THIRD_PLACE, since_us=NOW_US - 60_000_000))
     assert store.report().intact
