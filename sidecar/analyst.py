@@ -202,7 +202,9 @@ class Analyst:
         for route in self._live.routes:
             tree = self._sealer.tree_of(intake.known, boot, route)
             idle_us = 0 if tree is None or tree.closed else now_us - tree.t_us
-            if (tree is None or idle_us >= self._limits.heartbeat_s * 1e6) and not intake.holds(boot, route):
+            # A heartbeat says that nothing older is left: not while the journal has more than was read.
+            idle = self._at_end and idle_us >= self._limits.heartbeat_s * 1e6
+            if (tree is None or idle) and not intake.holds(boot, route):
                 intake.mark(boot, route, "heartbeat" if tree else None, now_us)
                 self._wait_since(now_us)
 

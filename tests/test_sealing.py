@@ -13,6 +13,7 @@ from arro3.io import read_parquet
 
 from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import ManualClock
+from sidecar.errors import StoreError
 from sidecar.journal.reader import JournalReader
 from sidecar.ledger.note import VerifierKey
 from sidecar.ledger.origin import parse
@@ -21,6 +22,7 @@ from sidecar.sealing import TREES_KEPT
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.knowledge import Knowledge, Tree
 from sidecar.shipping.rows import GroupKey
+from sidecar.shipping.sink import PutResult, Sink
 from sidecar.shipping.state import AnalystState
 from sidecar.suspects import Suspects
 from tests.support.chains import Chain, logs_of
@@ -36,12 +38,12 @@ class Rig:
         self.journal, self.store = folder / "journal", folder / "store"
         self.clock = ManualClock(wall_us=START_US)
 
-    def analyst(self, boot: str = BOOT, limits: Limits = SMALL) -> Analyst:
+    def analyst(self, boot: str = BOOT, limits: Limits = SMALL, sink: Sink | None = None) -> Analyst:
         self.journal.mkdir(exist_ok=True)
         return Analyst(
             JournalReader(self.journal, boot),
             AnalystState.open(self.journal / "analyst"),
-            DirectorySink(self.store, create=True),
+            sink or DirectorySink(self.store, create=True),
             analysis(),
             sealer_of(boot, self.clock),
             Suspects(self.journal / "analyst-marker.bin"),
@@ -115,6 +117,36 @@ def test_traffic_makes_heartbeats_needless(tmp_path: Path) -> None:
         analyst.step()
     (chain,) = logs_of(rig.store).values()
     assert "heartbeat" not in chain.kinds
+
+
+class Away(DirectorySink):
+    """A store that is out of reach while `away`."""
+
+    away = True
+
+    def put(self, name: str, data: bytes) -> PutResult:
+        if self.away:
+            raise StoreError("store: out of reach")
+        return super().put(name, data)
+
+
+def test_a_log_that_is_behind_its_journal_does_not_say_that_it_is_idle(tmp_path: Path) -> None:
+    rig = Rig(tmp_path)
+    fill(rig.journal, map(exchange, range(1, 4_001)))
+    sink = Away(rig.store, create=True)
+    analyst = rig.analyst(limits=Limits(batch_bytes=64 * 1024, batch_age_s=1.0, heartbeat_s=60.0), sink=sink)
+    for _ in range(300):
+        rig.clock.advance(1.0)
+        analyst.step()
+    sink.away = False
+    for _ in range(300):
+        rig.clock.advance(1.0)
+        analyst.step()
+    (chain,) = logs_of(rig.store).values()
+    last = max(at for at, kind in enumerate(chain.kinds) if kind == "exchange")
+    assert chain.kinds.count("exchange") == 4_000
+    assert "heartbeat" not in chain.kinds[:last]
+    assert "heartbeat" in chain.kinds[last:]
 
 
 def test_the_next_boot_seals_what_a_dead_one_left_and_names_where_that_had_come_to(tmp_path: Path) -> None:
