@@ -16,8 +16,10 @@ from pathlib import Path
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from sidecar.archive import when
+from sidecar.archive.catalog import RecordId
 from sidecar.audit import text
 from sidecar.audit.html import page
 from sidecar.audit.inventory import Selection
@@ -27,14 +29,19 @@ from sidecar.audit.resume import Progress
 from sidecar.audit.trust import Trust, read_trust
 from sidecar.audit.verify import Advance, Job
 from sidecar.audit.verify import verify as verify_store
-from sidecar.errors import StoreError, UsageError
+from sidecar.errors import LedgerError, StoreError, UsageError
 from sidecar.ledger import receipt as receipts
-from sidecar.objects import command_options, for_command
+from sidecar.objects import Store, command_options, for_command
 from sidecar.privacy.master import read_master_key
 from sidecar.shipping.parquet import path_safe
 
 __all__ = ["prove", "verify"]
 
+_OF_STORES = (
+    *("store", "model", "since", "until", "master_key", "keys_store"),
+    *("jobs", "html", "resume"),
+)
+"""Parameters that mean nothing for a receipt."""
 _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
@@ -96,13 +103,14 @@ def verify(
     """Recompute every log of a store, or check one receipt, and say what is intact."""
     trusted = read_trust(trust, witness, operator)
     if receipt is not None:
+        _alone()
         sys.exit(_check_receipt(receipt, trusted, as_json))
     if store is None:
         raise UsageError("verify: nothing to verify: give --store URL or --receipt FILE")
     now_us = time.time_ns() // 1000
     selection = Selection(path_safe(model) if model else None, _day(since, now_us), _day(until, now_us))
     master = read_master_key(master_key) if master_key is not None else None
-    keys = for_command(keys_store) if keys_store is not None else None
+    keys = _keys_store(keys_store) if keys_store is not None else None
     processes = jobs or len(os.sched_getaffinity(0))
     # A plain copy of the environment: what goes to other processes must be one that can be sent.
     given = command_options()
@@ -136,11 +144,32 @@ def verify(
 )
 def prove(record_id: str, store: str, output: Path | None) -> None:
     """Write a receipt of one record that anyone can check offline."""
+    RecordId.parse(record_id)
     made = receipts.write(prove_record(for_command(store), record_id))
     if output is None:
         click.echo(made, nl=False)
     else:
         _write(output, made)
+
+
+def _alone() -> None:
+    """Raise UsageError when the command line names, beside a receipt, what concerns a store alone."""
+    context = click.get_current_context()
+    for name in _OF_STORES:
+        # A store that only the environment names is not asked for here.
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = "--" + name.replace("_", "-")
+            raise UsageError(f"verify: --receipt is checked without a store: leave {option} out")
+
+
+def _keys_store(url: str) -> Store:
+    """The store of the key objects, which can be listed; else every log would report its absence."""
+    opened = for_command(url)
+    try:
+        next(iter(opened.list("subjects/")), None)
+    except StoreError as error:
+        raise StoreError(f"--keys-store: {error}") from error
+    return opened
 
 
 def _show(report: StoreReport) -> None:
@@ -151,8 +180,14 @@ def _show(report: StoreReport) -> None:
 def _check_receipt(path: Path, trust: Trust, as_json: bool) -> int:
     try:
         found = receipts.parse(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreError(f"receipt {path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise StoreError(
+            f"receipt {path}: cannot be read: {error.strerror}: give a file that `prove` wrote"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise StoreError(f"receipt {path}: is no text: give a file that `prove` wrote") from error
+    except LedgerError as error:
+        raise LedgerError(f"receipt {path}: {str(error).removeprefix('receipt: ')}") from error
     verdict = receipts.verify(found, trust.keys, trust.witnesses)
     record_id = str(found.record["record_id"])
     if as_json:

@@ -112,8 +112,9 @@ def test_keys_from_files_private_ones_and_text_are_the_same(store: Store, tmp_pa
         (["verify", "--store", "{store}", "--since", "yesterday-ish"], "is no time"),
         (["verify", "--store", "{store}/no-such-place"], "no such directory"),
         (["verify", "--receipt", "{store}/no-such-file"], "cannot be read"),
+        (["verify", "--store", "{store}", "--keys-store", "{store}/nowhere"], "--keys-store: store"),
         (["verify", "--store", "{store}", "--html", "{store}/no/such/folder.html"], "No such file"),
-        (["prove", "no-such-record", "--store", "{store}"], "not in the store"),
+        (["prove", "no-such-record", "--store", "{store}"], "not of the form BOOT.ROUTE.NUMBER"),
         (["prove", "a.b.17", "--store", "{store}"], "not in the store"),
     ],
 )
@@ -122,6 +123,33 @@ def test_a_mistake_is_one_line(store: Store, arguments: list[str], said: str) ->
     assert done.returncode in (1, 2)
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_malformed_record_id_is_a_wrong_command_line(store: Store) -> None:
+    assert command("prove", "no-such-record", "--store", str(store.root)).returncode == 2
+
+
+@pytest.mark.parametrize("option", ["--store", "--html", "--resume", "--model"])
+def test_a_receipt_is_checked_without_what_concerns_a_store(tmp_path: Path, option: str) -> None:
+    done = command("verify", "--receipt", str(tmp_path / "receipt"), option, str(tmp_path / "other"))
+    assert done.returncode == 2
+    assert done.stderr.strip().endswith(f"leave {option} out")
+    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"{", "not JSON"), (b"{}", "not of the format"), (b"\xff", "is no text"), (None, "No such file")],
+)
+def test_a_receipt_that_is_none_is_named(tmp_path: Path, content: bytes | None, said: str) -> None:
+    path = tmp_path / "receipt.json"
+    if content is not None:
+        path.write_bytes(content)
+    done = command("verify", "--receipt", str(path))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert f"receipt {path}: " in done.stderr
+    assert said in done.stderr
 
 
 def test_json_has_what_the_text_has(store: Store) -> None:
