@@ -19,6 +19,8 @@ PREFIX_BYTES: Final = 64 * 1024
 """Kept of a body that is over `body_limit`, and of each direction of opaque traffic."""
 SCARCE_PREFIX_BYTES: Final = 1024
 """Kept of a body when capture memory has run out."""
+COALESCED_BYTES: Final = 2 * 1024
+"""Chunks are joined up to this length: each would cost an object of its own, which nobody counts."""
 EAGER_HASH_BYTES: Final = 256 * 1024
 """A body of unknown length is hashed from here on, so that reaching `body_limit` costs no pause."""
 
@@ -139,7 +141,11 @@ class BodyReader:
             self._cut_to(PREFIX_BYTES)
 
     def _hold(self, piece: bytes) -> None:
-        self.chunks.append(piece)
+        chunks = self.chunks
+        if len(chunks) > self._start and len(chunks[-1]) + len(piece) <= COALESCED_BYTES:
+            chunks[-1] += piece
+        else:
+            chunks.append(piece)
         self._kept += len(piece)
         self._exchange.held_bytes += len(piece)
         self._budget.held += len(piece)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 from sidecar.counters import Route
@@ -13,10 +14,13 @@ if TYPE_CHECKING:
     from sidecar.proxy.splice import Client
 
 
+log = logging.getLogger("sidecar.proxy")
+
+
 class Dial:
     """At most one attempt at a time; a client that goes away cancels it."""
 
-    __slots__ = ("_client", "_settings", "_task", "early")
+    __slots__ = ("_client", "_held_bytes", "_settings", "_task", "early")
 
     def __init__(self, client: Client, settings: SpliceSettings) -> None:
         self._client = client
@@ -24,6 +28,7 @@ class Dial:
         self._task: asyncio.Task[None] | None = None
         self.early: list[bytes] = []
         """What the client sent so far, to be forwarded first."""
+        self._held_bytes = 0
 
     @property
     def running(self) -> bool:
@@ -41,7 +46,8 @@ class Dial:
     def hold(self, data: bytes) -> None:
         """Keep a chunk for the connection, and read on only up to the high-water mark."""
         self.early.append(data)
-        if sum(map(len, self.early)) > self._settings.high_water:
+        self._held_bytes += len(data)
+        if self._held_bytes > self._settings.high_water:
             self._client.transport.pause_reading()
         self.begin()
 
@@ -56,6 +62,10 @@ class Dial:
             self._failed(f"no connection within {settings.connect_timeout_s:g} s")
         except OSError as error:
             self._failed(error.strerror or str(error))
+        except Exception as error:
+            # Such as a name that no resolver takes: the client must not wait for ever.
+            log.exception("upstream %s cannot be connected to", settings.upstream)
+            self._failed(str(error) or type(error).__name__)
         finally:
             self._task = None
 
@@ -65,4 +75,5 @@ class Dial:
         # With nothing asked yet (`connect=accept`) the first byte tries again.
         asked = bool(self.early)
         self.early.clear()
+        self._held_bytes = 0
         self._client.unreachable(why, asked)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Final
 
 from sidecar.counters import Route
-from sidecar.proxy.capture import PREFIX_BYTES, BodyReader
+from sidecar.proxy.capture import COALESCED_BYTES, PREFIX_BYTES, BodyReader
 from sidecar.proxy.framing import may_be_head
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import NEVER, Exchange, Outcome
@@ -43,6 +43,7 @@ class OpenExchanges:
         "_stash",
         "_tunnel",
         "_waiting",
+        "_waits_ns",
     )
 
     def __init__(
@@ -77,6 +78,8 @@ class OpenExchanges:
         self._request_body: BodyReader | None = None
         self._response_body: BodyReader | None = None
         self._request_eof = False
+        self._waits_ns = 0
+        """No wait for the upstream is counted from before this moment of the monotonic clock."""
 
     # What the splice may ask
 
@@ -106,13 +109,20 @@ class OpenExchanges:
         return self._methods[0] == b"HEAD" if self._methods else may_be_head(self._request_head)
 
     def silent_since_ns(self) -> int | None:
-        """When the oldest fully sent request began to wait without one response byte; None if none does."""
+        """When the upstream was last heard of while it owes the oldest, whole request its final response.
+
+        None while it owes none, or is sending one.
+        """
         if not self._waiting or self._raw is not None:
             return None
         first = self._waiting[0]
-        if first.first_byte_ns != NEVER or first.request_end_ns == NEVER:
+        if self._response_state != START or self._response_head or first.request_end_ns == NEVER:
             return None
-        return first.start_ns + first.request_end_ns
+        return max(first.start_ns + first.request_end_ns, self._waits_ns)
+
+    def waits_from_now(self) -> None:
+        """The upstream could not be heard until now: count its silence from here on."""
+        self._waits_ns = self._now_ns()
 
     def undelivered(self, missing_bytes: int) -> list[int]:
         """Numbers of the complete exchanges that the last so many response bytes belong to."""
@@ -206,10 +216,13 @@ class OpenExchanges:
 
     def _keep(self, exchange: Exchange, chunks: list[bytes], data: bytes) -> None:
         if exchange.recorded:
-            chunks.append(data)
+            if chunks and len(chunks[-1]) + len(data) <= COALESCED_BYTES:
+                chunks[-1] += data
+            else:
+                chunks.append(data)
             exchange.held_bytes += len(data)
             self._context.budget.held += len(data)
 
     def _keep_prefix(self, exchange: Exchange, chunks: list[bytes], before: int, piece: bytes) -> None:
-        if before < PREFIX_BYTES:
+        if before < PREFIX_BYTES and self._context.budget.has_room(len(piece)):
             self._keep(exchange, chunks, piece[: PREFIX_BYTES - before])

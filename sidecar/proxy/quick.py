@@ -236,7 +236,7 @@ class QuickObserver(ConnectionObserver):
 
     def silent_since_ns(self) -> int | None:
         if self._quick_request is not None:
-            return self._started_ns
+            return max(self._started_ns, self._waits_ns)
         return super().silent_since_ns()
 
     def undelivered(self, missing_bytes: int) -> list[int]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from sidecar.counters import Global, Mode, Route
 from sidecar.proxy.capture import BodyReader
 from sidecar.proxy.framing import MAX_HEAD_BYTES, Unframeable, frame_request, not_http
 from sidecar.proxy.open_exchanges import BODY, HEAD, RAW, START, STASH
 from sidecar.proxy.unframed import Unframed
 from sidecar.records import NEVER, Exchange
+
+MAX_OPEN: Final = 1000
+"""Requests of one connection that wait for their answers; a client that pipelines more is not followed."""
 
 
 class RequestSide(Unframed):
@@ -66,6 +71,11 @@ class RequestSide(Unframed):
             exchange.recorded = False
         self._waiting.append(exchange)
         self._sending = exchange
+        if len(self._waiting) > MAX_OPEN:
+            taken = len(data) - len(piece)
+            return taken + self._request_opaque(
+                exchange, piece, 0, f"over {MAX_OPEN} requests without an answer"
+            )
         end = piece.find(b"\r\n\r\n") + 4
         if end == 3:
             self._request_state = HEAD
@@ -94,6 +104,8 @@ class RequestSide(Unframed):
             return self._request_opaque(exchange, data, position, "NUL in head")
         if len(head) > MAX_HEAD_BYTES:
             return self._request_opaque(exchange, data, position, "head too long")
+        if not self._context.budget.has_room(len(data) - position):
+            return self._request_opaque(exchange, data, position, "capture memory has no room for its head")
         self._keep(exchange, exchange.request, data if position == 0 else data[position:])
         exchange.request_bytes += len(data) - position
         return len(data)

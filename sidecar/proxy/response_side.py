@@ -105,7 +105,7 @@ class ResponseSide(Unframed):
             self._response_opaque(exchange, str(reason), data if position == 0 else data[position:])
             return len(data)
         stop = end + framing
-        if framing >= 0 and stop <= len(data) and framing <= self._context.budget.body_limit:
+        if framing >= 0 and stop <= len(data) and self._context.budget.fits(framing):
             self._keep(
                 exchange, exchange.response, data if stop - position == len(data) else data[position:stop]
             )
@@ -116,6 +116,7 @@ class ResponseSide(Unframed):
         self._keep(exchange, exchange.response, data[position:end])
         exchange.response_bytes += end - position
         if framing == INTERIM:
+            self.waits_from_now()
             return end
         if framing == TUNNEL:
             self._upgraded(exchange)
@@ -144,7 +145,8 @@ class ResponseSide(Unframed):
             exchange.response_cut = self._response_body.finish()
             self._response_body = None
         self._response_state = START
-        exchange.end_ns = self._now_ns() - exchange.start_ns
+        self._waits_ns = now_ns = self._now_ns()
+        exchange.end_ns = now_ns - exchange.start_ns
         self._waiting.popleft()
         self._methods.popleft()
         if exchange is self._sending:

@@ -164,6 +164,7 @@ class Client(Watched, asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._full = False
+        self.watched(self.observer.waits_from_now)
         self.pace_upstream()
 
     # Towards the upstream
@@ -189,6 +190,7 @@ class Client(Watched, asyncio.Protocol):
             upstream.transport.abort()
             return
         self._upstream = upstream
+        self.watched(self.observer.waits_from_now)
         early, self._dial.early = self._dial.early, []
         for data in early:
             upstream.transport.write(data)
@@ -239,8 +241,10 @@ class Client(Watched, asyncio.Protocol):
             self.transport.write(response)
 
     def silent_since_ns(self) -> int | None:
-        """See ConnectionObserver.silent_since_ns; while bytes are held, the upstream is not even read."""
-        return None if self._own is not None or self.holding else self.observer.silent_since_ns()
+        """See ConnectionObserver.silent_since_ns; None too while the upstream is dialled or not even read."""
+        if self._own is not None or self._full or self.holding or self._dial.running:
+            return None
+        return self.observer.silent_since_ns()
 
     def time_out(self, after_s: float) -> None:
         """The upstream has not answered in time."""

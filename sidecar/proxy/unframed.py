@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidecar.counters import Global, Mode, Route
+from sidecar.proxy.capture import COALESCED_BYTES
 from sidecar.proxy.open_exchanges import RAW, STASH, OpenExchanges
 from sidecar.records import NEVER, Exchange, Outcome
 
@@ -34,6 +35,8 @@ class Unframed(OpenExchanges):
     def _request_unframed(self, state: int, piece: bytes) -> None:
         if state == STASH:
             self._stash.append(piece)
+            if len(self._stash) > 1 and len(self._stash[-2]) + len(piece) <= COALESCED_BYTES:
+                self._stash[-2:] = [self._stash[-2] + piece]
             if sum(map(len, self._stash)) > STASH_BYTES and self._tunnel is not None:
                 self._response_opaque(self._tunnel, "client sent on before its upgrade was answered")
             return

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sidecar.clock import ManualClock
 from sidecar.counters import Mode, Route
 from sidecar.proxy.capture import PREFIX_BYTES
+from sidecar.proxy.request_side import MAX_OPEN
 from sidecar.proxy.unframed import STASH_BYTES
 from sidecar.records import NEVER, Outcome
 from tests.support.dialogues import (
@@ -290,14 +291,66 @@ def test_a_silent_upstream_is_seen_only_while_a_whole_request_waits_for_its_firs
     clock.advance(1)
     observer.request_data(POST[-1:])
     assert observer.silent_since_ns() == 1_000_000_000
+    clock.advance(1)
     observer.response_data(CONTINUE)
+    assert observer.silent_since_ns() == 2_000_000_000, "an interim answer is heard, and is not the answer"
+    observer.response_data(OK[:9])
     assert observer.silent_since_ns() is None
-    observer.response_data(OK)
+    observer.response_data(OK[9:])
+    assert observer.silent_since_ns() is None
     clock.advance(1)
     observer.request_data(POST)
-    assert observer.silent_since_ns() == 2_000_000_000
+    assert observer.silent_since_ns() == 3_000_000_000
     observer.response_data(OK)
     assert observer.silent_since_ns() is None
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_pipelined_request_waits_from_the_end_of_the_answer_before_it(quick: bool) -> None:
+    clock = ManualClock()
+    observer = Route1(clock=clock).connection(quick)
+    observer.request_data(GET + GET)
+    clock.advance(5)
+    observer.response_data(OK)
+    assert observer.silent_since_ns() == 5_000_000_000
+    clock.advance(1)
+    observer.waits_from_now()
+    assert observer.silent_since_ns() == 6_000_000_000
+
+
+def test_requests_without_an_answer_are_followed_up_to_a_bound() -> None:
+    route = Route1()
+    observer = route.connection(False)
+    for _ in range(MAX_OPEN + 5):
+        observer.request_data(GET)
+    assert observer.unframed
+    observer.closed(Outcome.CLIENT_ABORT, "gone")
+    assert len(route.ended) == MAX_OPEN + 1
+    assert route.ended[-1].reason == f"over {MAX_OPEN} requests without an answer"
+    assert route.budget.held == 0
+
+
+def test_unfinished_heads_are_within_the_capture_memory() -> None:
+    route = Route1(memory_limit=64 * 1024)
+    head = b"GET / HTTP/1.1\r\nX: " + b"a" * 20_000
+    observers = [route.connection(False) for _ in range(20)]
+    for observer in observers:
+        observer.request_data(head)
+    assert route.budget.held <= 64 * 1024
+    assert sum(observer.unframed for observer in observers) == 17
+
+
+def test_a_body_that_trickles_in_is_kept_in_few_pieces() -> None:
+    route = Route1()
+    observer = route.connection(False)
+    body = bytes(range(256)) * 200
+    observer.request_data(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body))
+    for at in range(len(body)):
+        observer.request_data(body[at : at + 1])
+    observer.response_data(OK)
+    (exchange,) = route.ended
+    assert b"".join(exchange.request).endswith(body)
+    assert len(exchange.request) < len(body) / 1000
 
 
 @pytest.mark.parametrize("quick", [False, True])
