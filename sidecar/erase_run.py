@@ -16,7 +16,7 @@ from sidecar.audit.parquet import BatchFile
 from sidecar.batches import by_log, metadata
 from sidecar.errors import LedgerError, ObjectMissing, StoreError
 from sidecar.held import Held, HoldsOnBatches, holds_record, may_hold_record
-from sidecar.log_ends import LogEnd, behind, log_ends
+from sidecar.log_ends import LogEnd, behind, log_ends, prefix_of
 from sidecar.objects import Store
 from sidecar.shipping.parquet import path_safe
 from sidecar.site.bodies import Enrolment, Erase, ErasedKeys, read, to_json
@@ -106,8 +106,11 @@ class EraseRun:
         ]
 
     def behind(self, t_us: int) -> list[LogEnd]:
-        """Logs that may still bring what was recorded before this time."""
-        return behind(self.ends, t_us, {prefix for prefix, gone in self._retired.items() if gone})
+        """Logs that may still bring what was recorded before this time; by its prefix, a pod without any."""
+        retired = {prefix for prefix, gone in self._retired.items() if gone}
+        begun = {prefix_of(each.origin) for each in self.ends}
+        unseen = sorted(self._retired.keys() - retired - begun)
+        return behind(self.ends, t_us, retired) + [LogEnd(prefix, None, False) for prefix in unseen]
 
     def require_free(self) -> None:
         """Raises Blocked when a legal hold covers any of it."""

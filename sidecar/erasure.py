@@ -164,9 +164,11 @@ def _reach(run: EraseRun, reason: str | None, now_us: int, margin_us: int) -> _R
     order = run.first_order(reason)
     order_us = now_us if order is None else order.t_us
     waiting = run.behind(order_us + margin_us)
-    settled = [each.t_us for each in run.orders() if not run.behind(each.t_us + margin_us)]
-    known = not run.search.other_masters and not run.search.unreadable
-    complete = order is not None and not waiting and known
+    # A log may have begun before the order and not have shipped anything yet: it has had its time by then.
+    old_enough = [each.t_us for each in run.orders() if each.t_us + margin_us < now_us]
+    settled = [t_us for t_us in old_enough if not run.behind(t_us + margin_us)]
+    known = bool(run.ends) and not run.search.other_masters and not run.search.unreadable
+    complete = order is not None and order_us in old_enough and not waiting and known
     settled_us = max(settled, default=None) if known else None
     return _Reach(order_us, waiting, len(run.ends), settled_us, complete)
 
@@ -221,10 +223,14 @@ def _show_reach(reach: _Reach, until_us: int) -> None:
     if reach.complete:
         click.echo(
             f"everything of it that was recorded before {ordered} and encrypted is erased: "
-            f"all {reach.logs} logs have ended or come past that time"
+            f"all {reach.logs} logs in the store have ended or come past that time"
         )
         return
     if not reach.waiting:
+        click.echo(
+            f"not complete yet: erased in everything that is in the store, but what was recorded before "
+            f"{ordered} may just be on its way: give the command again after {readable(until_us)}"
+        )
         return
     names = [each.origin for each in reach.waiting[:NAMED]]
     if len(reach.waiting) > NAMED:

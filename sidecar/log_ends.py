@@ -98,6 +98,12 @@ def behind(ends: Iterable[LogEnd], t_us: int, retired: Collection[str] = ()) -> 
     return found
 
 
+def prefix_of(origin: str) -> str | None:
+    """What an enrolment calls the pod; None for what is no origin."""
+    place = _place(origin)
+    return place and place[0]
+
+
 def _is_past(end: LogEnd, t_us: int) -> bool:
     return end.closed or (end.newest_us is not None and end.newest_us > t_us)
 

@@ -413,6 +413,11 @@ def now_us() -> int:
     return time.time_ns() // 1000
 
 
+def wait(monkeypatch: pytest.MonkeyPatch, minutes: int = 5) -> None:
+    later_us = now_us() + minutes * MINUTE_US
+    monkeypatch.setattr(erasure, "time", SimpleNamespace(time_ns=lambda: later_us * 1000))
+
+
 def test_the_estimate_is_made_of_the_sidecars_own_settings(store: Path, key: Path, master: Path) -> None:
     log(store, (ADA,))
     began_us = now_us()
@@ -461,11 +466,33 @@ def test_an_erasure_is_complete_only_when_every_log_has_come_past_the_order(
     assert "not complete" not in text
 
 
+def test_a_store_without_logs_says_nothing_of_what_is_under_way(
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert erase(store, key, master, ADA)[1]["complete"] is False
+    wait(monkeypatch)
+    found = erase(store, key, master, ADA)[1]
+    assert (found["complete"], found["settled_before_us"], found["earlier_orders"]) == (False, None, [0])
+    text = sidecar("erase", "--store", store, "--key", key, "--master-key", master, "--subject", ADA).out
+    assert "not complete yet" in text
+
+
+def test_logs_that_have_ended_do_not_speak_for_one_that_just_began(
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, (BOB,)).close()
+    assert erase(store, key, master, ADA)[1]["complete"] is False
+    wait(monkeypatch)
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+    assert erase(store, key, master, ADA, "--batch-age", "10m")[1]["complete"] is False
+
+
 def test_a_record_that_is_hardly_younger_than_the_order_does_not_make_it_complete(
-    store: Path, key: Path, master: Path
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = log(store, (BOB,))
     erase(store, key, master, ADA)
+    wait(monkeypatch, 60)
     made.t_us = entries(store)[0].t_us + MINUTE_US
     made.exchange(subject=BOB)
     made.cut()
@@ -477,9 +504,12 @@ def test_a_record_that_is_hardly_younger_than_the_order_does_not_make_it_complet
     assert erase(store, key, master, ADA, "--batch-age", "5m")[1]["complete"] is False
 
 
-def test_a_later_boot_of_the_pod_speaks_for_the_one_before_it(store: Path, key: Path, master: Path) -> None:
+def test_a_later_boot_of_the_pod_speaks_for_the_one_before_it(
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = log(store, (BOB,))
     erase(store, key, master, ADA)
+    wait(monkeypatch)
     now = entries(store)[0].t_us + 10 * MINUTE_US
     log(store, (BOB,), boot=OTHER_BOOT, dead_boot=first.boot)
     assert len(erase(store, key, master, ADA)[1]["waiting_for"]) == 2
@@ -488,10 +518,11 @@ def test_a_later_boot_of_the_pod_speaks_for_the_one_before_it(store: Path, key: 
 
 
 def test_a_pod_that_is_gone_for_good_is_not_waited_for_once_it_is_retired(
-    store: Path, key: Path, master: Path
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log(store, (BOB,))
     assert erase(store, key, master, ADA)[1]["complete"] is False
+    wait(monkeypatch)
     pod = ("--pod", PLACE.pod_uid, "--cluster", PLACE.cluster)
     pod += ("--namespace", PLACE.namespace, "--workload", PLACE.workload)
     for more in ((), ("--retire",)):
@@ -500,8 +531,27 @@ def test_a_pod_that_is_gone_for_good_is_not_waited_for_once_it_is_retired(
     assert erase(store, key, master, ADA)[1]["complete"] is True
 
 
-def test_a_batch_that_cannot_be_read_tells_nothing(store: Path, key: Path, master: Path) -> None:
+def test_an_enrolled_pod_without_a_log_is_waited_for(
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, (BOB,)).close()
+    pod = ("keys", "enrol", "--store", store, "--key", key, "--pod", "another")
+    assert sidecar(*pod).code == 0
+    erase(store, key, master, ADA)
+    wait(monkeypatch)
+    assert erase(store, key, master, ADA)[1]["waiting_for"] == [
+        {"origin": "_._._.another", "newest_us": None}
+    ]
+    assert sidecar(*pod, "--retire").code == 0
+    assert erase(store, key, master, ADA)[1]["complete"] is True
+
+
+def test_a_batch_that_cannot_be_read_tells_nothing(
+    store: Path, key: Path, master: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = log(store, (BOB,), t_us=now_us() + 60 * MINUTE_US)
+    erase(store, key, master, ADA)
+    wait(monkeypatch)
     assert erase(store, key, master, ADA)[1]["complete"] is True
     (store / made.names[-1]).write_bytes(b"PAR1")
     ran, found = erase(store, key, master, ADA)
