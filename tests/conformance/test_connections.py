@@ -64,6 +64,19 @@ async def test_a_refusing_upstream_is_a_503_that_names_it_and_a_record(
         assert len(rig.journal.exchanges) == 1
 
 
+async def test_an_upstream_whose_name_cannot_even_be_asked_for_is_a_503_too() -> None:
+    async with recorder(1) as rig:
+        rig.settings.upstream_host = "a" * 70 + ".invalid"  # over the 63 characters of a label
+        client = await rig.connect()
+        await client.send(GET)
+        assert await client.ends() == "FIN"
+        assert bytes(client.received).startswith(b"HTTP/1.1 503 ")
+        (only,) = await rig.recorded()
+        assert only.outcome == Outcome.UPSTREAM_ERROR
+        client.close()
+        await rig.nobody()
+
+
 async def test_a_refused_request_that_arrives_in_two_segments_is_recorded_whole() -> None:
     port = closed_port()
     async with recorder(port) as rig:
