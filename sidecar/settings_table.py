@@ -250,7 +250,7 @@ TABLE: tuple[Setting, ...] = (
     _duration(
         "upstream_timeout",
         "0",
-        "No response byte for this long: 504 and outcome `timeout`. `0` waits for ever.",
+        "Longest wait for a response to begin: 504 and outcome `timeout`. `0` waits for ever.",
     ),
     _size(
         "journal_max_bytes",

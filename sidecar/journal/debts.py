@@ -15,7 +15,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.journal.folder import sync_folder
+from sidecar.journal.folder import move_aside, sync_folder
 from sidecar.records import Event, Gap
 
 log = logging.getLogger(__name__)
@@ -70,12 +70,15 @@ def read(folder: Path) -> Debts:
     except FileNotFoundError:
         return Debts()
     except (OSError, ValueError, TypeError, KeyError) as error:
-        log.error("journal note %s cannot be read, going on without: %s", path_in(folder), error)
+        log.error(
+            "journal note %s cannot be read: %s: kept in aside/, going on without", path_in(folder), error
+        )
+        move_aside(folder, path_in(folder))
         return Debts()
 
 
 def write(folder: Path, debts: Debts) -> None:
-    """Keep them, durably. A disk without room even for that loses no more than without a note."""
+    """Keep them, durably. Raises OSError when that cannot be done: nothing must be moved aside then."""
     path = path_in(folder)
     draft = path.with_suffix(".tmp")
     noted = {
@@ -91,7 +94,7 @@ def write(folder: Path, debts: Debts) -> None:
             os.fsync(file.fileno())
         draft.rename(path)
         sync_folder(folder)
-    except OSError as error:
-        log.error("journal note %s cannot be written, going on without: %s", path, error)
+    except OSError:
         with contextlib.suppress(OSError):
             draft.unlink()
+        raise

@@ -246,9 +246,25 @@ async def test_what_is_owed_for_a_file_moved_aside_survives_a_kill(
     assert not (tmp_path / "owed.json").exists()
 
 
+async def test_nothing_is_moved_aside_before_it_could_be_noted(tmp_path: Path) -> None:
+    damaged = tmp_path / "counters-20251231T000000-bbbbbbbbbb.bin"
+    damaged.write_bytes(b"junk")
+    in_the_way = tmp_path / "owed.tmp"
+    in_the_way.mkdir()
+    async with Rig(tmp_path) as rig:
+        durable = rig.append(exchange())
+        await rig.until(lambda: rig.writer.reason)
+        assert damaged.exists()
+        in_the_way.rmdir()
+        assert await durable is True
+    assert not damaged.exists()
+    assert len(events(read_all(tmp_path), "counters_moved_aside")) == 1
+
+
 async def test_a_note_of_debts_that_cannot_be_understood_keeps_nobody_waiting(tmp_path: Path) -> None:
     for text in ('{"format": 2}', "", '{"format":1,"after":0,"events":[{"x":1}],"gaps":[]}'):
         (tmp_path / "owed.json").write_text(text)
         async with Rig(tmp_path) as rig:
             assert await rig.record(exchange()) == [True]
         assert not (tmp_path / "owed.json").exists()
+    assert len(list((tmp_path / "aside").glob("owed.json*"))) == 3
