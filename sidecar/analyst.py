@@ -24,7 +24,6 @@ from typing import Protocol
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull, StoreError
-from sidecar.guarding import conceal
 from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.records import Epoch, Position
@@ -123,9 +122,9 @@ class Analyst:
         self._pending: list[Pending] = state.pending()
         known = state.load()
         self._shipping = known.shipping
-        self._intake = self._fresh_intake()
         self._since_ns: int | None = None
         self._since_us = 0
+        self._intake = self._fresh_intake()
         self._caught_up_us = 0
         self._at_end = False
         """Whether the last look at the journal found nothing more."""
@@ -180,9 +179,7 @@ class Analyst:
     def summaries(self) -> list[tuple[MonitorKey, dict[str, object]]]:
         """What each monitor has to say; may be called from another thread."""
         with self.counting:
-            monitors = list(self._intake.monitors.items())
-            hidden = list(self._intake.known.totals)
-            return [(key, conceal(monitor.summary(), hidden)) for key, monitor in monitors]
+            return [(key, monitor.summary()) for key, monitor in self._intake.monitors.items()]
 
     def _wait_until(self, time_ns: int) -> None:
         self._sleep(max(time_ns - self._now(), 0) / 1e9)
@@ -194,6 +191,9 @@ class Analyst:
         with self.counting:
             intake = Intake(self._state.load(), self._analysis, self._suspects, self.counting)
         intake.know(self._live.boot, self._live.epochs)
+        if intake.changed:
+            # Statistics that began anew: what they were is not to stay in the state until traffic comes.
+            self._wait_since(self._clock.wall_us())
         return intake
 
     def _keep_alive(self) -> None:
@@ -303,6 +303,9 @@ class Analyst:
             log.warning("%s; batches are now of %d bytes", reason, self._batch_limit)
         self._state_error = reason
         self._since_ns = None
+        with self.counting:
+            # Before the last commit is loaded: there may not be memory for both.
+            self._intake.forget()
         self._intake = self._fresh_intake()
 
     def _ship(self) -> None:

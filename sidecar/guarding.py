@@ -1,33 +1,42 @@
 """What is done to an exchange before it is stored: redaction, business keys, encryption.
 
-Statistics may see what the store must not: fields whose values were redacted
-are counted, and concealed wherever a summary is shown.
+Statistics may count what the store must not hold, as tokens: see `countable.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Final
+
+import orjson
 
 from sidecar.config import Settings
+from sidecar.countable import STAMP_BYTES, Countable, GuardedMonitor, restored, token_key
 from sidecar.decode.content import decoded_body
 from sidecar.errors import ConfigError, PrivacyError
-from sidecar.privacy.keys import KeyReader, parse_key, parse_subject
+from sidecar.privacy.keys import SUBJECT_SEPARATOR, KeyReader, parse_key, parse_subject
 from sidecar.privacy.redact import Redactor
-from sidecar.privacy.rules import parse_rule
+from sidecar.privacy.rules import Rule, Target, parse_rule
 from sidecar.records import Message, Observation
 
 if TYPE_CHECKING:
+    from sidecar.intake import Monitor
     from sidecar.privacy.encrypt import SealedRecord
     from sidecar.privacy.master import MasterKey
 
 UNTOLD = "not decodable; the reason is not kept beside an encrypted record"
 """A decoder's words may quote the body."""
-CONCEALED = "concealed/"
-"""Prefix of totals that name a field whose values are redacted: `concealed/features/NAME`."""
-_SHOWN = ("kind", "count", "missing", "invalid", "psi", "insufficient", "psi_noise", "new", "other")
+BLIND: Final = "the analyst died over it: no rule was run, only the start lines are kept"
+
+_REQUEST_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|DELETE|PATCH|OPTIONS|TRACE|CONNECT) ([^ ?]+)[^ ]* (HTTP/1\.[01])"
+)
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [0-9]{3}")
 
 Observe = Callable[[Message, Message], "tuple[Observation | None, str | None]"]
 """Decodes an exchange: the observation, or why there is none."""
@@ -45,8 +54,6 @@ class Guarded:
     redacted: str | None = None
     keys: dict[str, str] | None = None
     subject: str | None = None
-    concealed: tuple[str, ...] = ()
-    """Names of totals that say which of the counted fields must not be shown."""
 
 
 class Vault:
@@ -88,11 +95,41 @@ class Guard:
         reader: KeyReader | None = None,
         master: MasterKey | None = None,
         count_redacted: bool = True,
+        *,
+        rules: Sequence[Rule] = (),
+        secret: bytes | None = None,
     ) -> None:
+        """`rules` are the redactor's own, without the default ones; `secret` makes tokens of texts."""
         self._redactor = redactor
         self._reader = reader
         self._master = master
         self._count_redacted = count_redacted
+        targets = {rule.where.target for rule in rules}
+        self._looks_into_paths = Target.REGEX in targets
+        self._looks_into_bodies = bool(targets & {Target.BODY, Target.REGEX})
+        selectors = [rule.where.selector for rule in rules if rule.where.target is Target.BODY]
+        key = None if secret is None else token_key(secret)
+        self._countable = Countable(key, selectors, master is not None)
+        self._stamp = _stamp(rules, count_redacted, master, key)
+
+    @property
+    def discreet(self) -> bool:
+        """Whether bodies hold what neither the log nor the status may quote."""
+        return self._looks_into_bodies or self._master is not None
+
+    def dares(self, deaths: int, few: int, many: int) -> bool:
+        """Whether rules are still run over an exchange that ended so many lives: body rules to `few`."""
+        if self._looks_into_bodies:
+            return deaths < few
+        return self._reader is None or deaths < many
+
+    def watch(self, monitor: Monitor) -> Monitor:
+        """A new monitor, fit for what this guard lets it count."""
+        return GuardedMonitor(monitor, self._stamp) if self._stamp else monitor
+
+    def restore(self, state: bytes, restore: Callable[[bytes], Monitor]) -> Monitor | None:
+        """A monitor's last state; None if other privacy settings made it. Raises ValueError as `restore`."""
+        return restored(state, self._stamp, restore)
 
     def vault(self) -> Vault | None:
         """Fresh keys for a batch; None when bodies are stored as they are."""
@@ -108,7 +145,6 @@ class Guard:
             if reader.from_original:
                 keys = reader.keys(request, response)
         stored_request, stored_response, stored, redacted = request, response, observation, None
-        concealed: tuple[str, ...] = ()
         if self._redactor is not None:
             errors: list[str | None] = []
 
@@ -123,57 +159,49 @@ class Guard:
             stored_request, stored_response, stored, redacted, _ = redaction
             if errors:
                 error = errors[-1]
-            if stored is not observation and observation is not None:
-                concealed = tuple(_concealed(observation, stored))
         if reader is not None and not reader.from_original:
             keys = reader.keys(stored_request, stored_response)
         if self._master is not None and error is not None:
             error = UNTOLD
         counted = observation if self._count_redacted else stored
-        return Guarded(
-            stored_request,
-            stored_response,
-            stored,
-            error,
-            counted,
-            redacted,
-            keys,
-            subject,
-            concealed if self._count_redacted else (),
-        )
+        if counted is not None and (self._master is not None or counted is not stored):
+            counted = self._countable.of(counted, stored, (subject or "").split(SUBJECT_SEPARATOR))
+        return Guarded(stored_request, stored_response, stored, error, counted, redacted, keys, subject)
+
+    def apply_blind(self, request: Message, response: Message) -> Guarded:
+        """What may be stored of an exchange over which no rule may be run: it ends the analyst's life."""
+        method_and_path = _REQUEST_LINE.fullmatch(request.start_line)
+        head = b""
+        if method_and_path is not None:
+            method, path, version = method_and_path.groups()
+            head = b"%b %b %b\r\n\r\n" % (method, b"/" if self._looks_into_paths else path, version)
+        status = _STATUS_LINE.match(response.head)
+        answer = status[0] + b" \r\n\r\n" if status else b""
+        said = orjson.dumps({"rules": [], "dropped": {"exchange": BLIND}}).decode()
+        return Guarded(_emptied(request, head), _emptied(response, answer), None, None, None, said)
 
 
-def _concealed(counted: Observation, stored: Observation | None) -> Iterable[str]:
-    sides = (
-        ("features", counted.inputs, stored.inputs if stored else {}),
-        ("outputs", counted.outputs, stored.outputs if stored else {}),
-    )
-    for side, before, after in sides:
-        for name, values in before.items():
-            if name not in after or after[name] != values:
-                yield f"{CONCEALED}{side}/{name}"
+def _emptied(message: Message, head: bytes) -> Message:
+    return Message(head, b"", length=message.length, complete=message.complete)
 
 
-def conceal(summary: dict[str, Any], totals: Iterable[str]) -> dict[str, Any]:
-    """A monitor's summary without anything that tells values of the fields that the totals name."""
-    hidden = {name.removeprefix(CONCEALED) for name in totals if name.startswith(CONCEALED)}
-    if not hidden:
-        return summary
-    shown = dict(summary)
-    for side in ("features", "outputs"):
-        fields = shown.get(side)
-        if isinstance(fields, dict):
-            shown[side] = {
-                name: _without_values(field) if f"{side}/{name}" in hidden else field
-                for name, field in fields.items()
-            }
-    if isinstance(shown.get("window"), dict):
-        shown["window"] = conceal(shown["window"], totals)
-    return shown
+def fault(error: BaseException) -> str:
+    """The kind of an error and where it was raised, without its words: they may quote a body."""
+    place = error.__traceback__
+    if place is None:
+        return type(error).__name__
+    while place.tb_next is not None:
+        place = place.tb_next
+    return f"{type(error).__name__} at {Path(place.tb_frame.f_code.co_filename).name}:{place.tb_lineno}"
 
 
-def _without_values(field: dict[str, Any]) -> dict[str, Any]:
-    return {name: field[name] for name in _SHOWN if name in field} | {"redacted": True}
+def _stamp(rules: Sequence[Rule], count_redacted: bool, master: MasterKey | None, key: bytes | None) -> bytes:
+    """Names the settings that decide what is counted; empty where nothing is concealed."""
+    if not rules and master is None:
+        return b""
+    named = key and hmac.digest(key, b"name", "sha256").hex()
+    settings = [[rule.text for rule in rules], count_redacted, master and master.id, named]
+    return hashlib.sha256(orjson.dumps(settings)).digest()[:STAMP_BYTES]
 
 
 def guard_of(settings: Settings) -> Guard:
@@ -193,6 +221,11 @@ def guard_of(settings: Settings) -> Guard:
             "keys: are stored as HMACs (hash_keys, or because bodies are encrypted), which takes a key: "
             "give hash_key a file of 32 random bytes"
         )
+    if settings.subject and master is None:
+        raise ConfigError(
+            "subject: says whose key encrypts a record, but bodies are not encrypted: give master_key too, "
+            "or no subject"
+        )
     reader = None
     if settings.keys or settings.subject:
         reader = KeyReader(
@@ -202,7 +235,9 @@ def guard_of(settings: Settings) -> Guard:
             parse_subject(settings.subject) if settings.subject else None,
         )
     redactor = Redactor(rules, opened, hash_key, defaults) if rules or defaults else None
-    return Guard(redactor, reader, master, settings.count_redacted == "on")
+    # A file that was just read as a key.
+    secret = hash_key or _secret(settings.master_key, "master key")
+    return Guard(redactor, reader, master, settings.count_redacted == "on", rules=rules, secret=secret)
 
 
 def _secret(path: str | None, key: str) -> bytes | None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from sidecar.errors import DecodeError
-from sidecar.guarding import Guard
+from sidecar.guarding import Guard, fault
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.ledger.leaf import LeafEncoder
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
@@ -33,6 +33,8 @@ UNSTORED = "killed the analyst undecoded too: too large for analyst_memory, bodi
 KEPT_BYTES = 64 * 1024
 """Of a body that cannot be stored whole, as the recorder keeps of one over `body_limit`."""
 LARGE_BYTES = 1 << 20
+_NAMED_FIELDS = "concealed/"
+"""Totals of an earlier version, one for every redacted field that a client named."""
 
 _TUNNELS = frozenset((Outcome.UPGRADED, Outcome.OPAQUE))
 
@@ -78,19 +80,29 @@ class Intake:
         counting: AbstractContextManager[object] | None = None,
     ) -> None:
         self.known = known
+        for name in [name for name in known.totals if name.startswith(_NAMED_FIELDS)]:
+            del known.totals[name]
         self.groups: dict[GroupKey, RowGroup] = {}
-        self.monitors: dict[MonitorKey, Monitor] = {}
-        for key, state in known.monitors.items():
-            try:
-                self.monitors[key] = analysis.restore_monitor(state)
-            except ValueError as error:
-                # Statistics are advice: those of another version must not keep records from being shipped.
-                log.error("statistics of route %s, model %s begin anew: %s", *key, error)
-        known.monitors = {}
-        self.changed: set[MonitorKey] = set()
         self._decoder = analysis.decoder
         self._guard = analysis.guard
         self._new_monitor = analysis.new_monitor
+        self.monitors: dict[MonitorKey, Monitor] = {}
+        self.changed: set[MonitorKey] = set()
+        for key, state in known.monitors.items():
+            try:
+                monitor = self._guard.restore(state, analysis.restore_monitor)
+                if monitor is None:
+                    log.info("statistics of route %s, model %s begin anew: privacy settings changed", *key)
+            except ValueError as error:
+                # Statistics are advice: those of another version must not keep records from being shipped.
+                log.error("statistics of route %s, model %s begin anew: %s", *key, error)
+                monitor = None
+            if monitor is None:
+                # What was counted under other rules does not even stay: the next commit writes over it.
+                monitor = self._guard.watch(analysis.new_monitor())
+                self.changed.add(key)
+            self.monitors[key] = monitor
+        known.monitors = {}
         self._suspects = suspects
         self._counting = counting or nullcontext()
         self._observations: dict[MonitorKey, list[Observation]] = {}
@@ -166,6 +178,13 @@ class Intake:
         self.changed.clear()
         self._group, self._last_group = None, ("", "", -1, -1)
 
+    def forget(self) -> None:
+        """Let go of everything that takes memory; only to be thrown away afterwards."""
+        self.known = Knowledge()
+        self.monitors.clear()
+        self._observations.clear()
+        self.committed()
+
     def count_all(self) -> None:
         """Hand every waiting observation to its monitor."""
         for key in list(self._observations):
@@ -184,7 +203,11 @@ class Intake:
         deaths = self._suspects.deaths(segment, index)
         # By then a batch is one large exchange, so that it is this one that cannot be encoded.
         large = max(len(request.body), len(response.body)) >= LARGE_BYTES
-        if deaths >= HOPELESS or (large and self._suspects.encode_deaths >= HOPELESS):
+        blind = deaths >= DEATHS and not self._guard.dares(deaths, DEATHS, HOPELESS)
+        if blind:
+            error = UNDECODED
+            self.count("decode_killed")
+        elif deaths >= HOPELESS or (large and self._suspects.encode_deaths >= HOPELESS):
             error = UNSTORED
             self.count("decode_killed")
             request, response = _reduced(request), _reduced(response)
@@ -198,7 +221,10 @@ class Intake:
         def observe(request: Message, response: Message) -> tuple[Observation | None, str | None]:
             return self._observe(exchange, request, response)
 
-        kept = self._guard.apply(request, response, observe if decodes else None)
+        if blind:
+            kept = self._guard.apply_blind(request, response)
+        else:
+            kept = self._guard.apply(request, response, observe if decodes else None)
         error = error or kept.error
         if kept.counted is not None:
             key = (exchange.route, group.epoch.digest)
@@ -208,8 +234,6 @@ class Intake:
                 self._count_observations(key)
         elif error is not None:
             self.count("decode_errors")
-        for name in kept.concealed:
-            self.known.totals[name] = 1
         if kept.redacted is not None:
             self.count("redacted")
         group.exchange(
@@ -242,22 +266,35 @@ class Intake:
             # A decoder's own fault must not stop the recording of what it could not read.
             if type(error) not in self._faults:
                 self._faults.add(type(error))
-                log.exception("decoder failed on %s.%d; stored undecoded", exchange.route, exchange.seq)
-            return None, f"decoder failed: {type(error).__name__}: {error}"
+                log.error(
+                    "decoder failed on %s.%d; stored undecoded: %s",
+                    exchange.route,
+                    exchange.seq,
+                    fault(error),
+                    exc_info=not self._guard.discreet,
+                )
+            said = "" if self._guard.discreet else f": {error}"
+            return None, f"decoder failed: {type(error).__name__}{said}"
 
     def _count_observations(self, key: MonitorKey) -> None:
         waiting = self._observations.pop(key)
         with self._counting:
             monitor = self.monitors.get(key)
             if monitor is None:
-                monitor = self.monitors[key] = self._new_monitor()
+                monitor = self.monitors[key] = self._guard.watch(self._new_monitor())
             try:
                 monitor.add(waiting)
             except Exception as error:
                 # Statistics are advice; the records behind them go on being shipped.
                 if type(error) not in self._faults:
                     self._faults.add(type(error))
-                    log.exception("statistics failed on %d observations of route %s", len(waiting), key[0])
+                    log.error(
+                        "statistics failed on %d observations of route %s: %s",
+                        len(waiting),
+                        key[0],
+                        fault(error),
+                        exc_info=not self._guard.discreet,
+                    )
                 self.count("uncounted", len(waiting))
         self.count("observations", len(waiting))
         self.changed.add(key)

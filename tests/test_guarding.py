@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +17,15 @@ from sidecar.clock import ManualClock
 from sidecar.config import Address, RouteSettings, Settings
 from sidecar.decode.registry import Decoding
 from sidecar.errors import ConfigError
-from sidecar.guarding import UNTOLD, guard_of
+from sidecar.guarding import BLIND, UNTOLD, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.privacy.key_object import KeyObject
 from sidecar.privacy.master import read_master_key
 from sidecar.privacy.opening import open_record
-from sidecar.records import Exchange
+from sidecar.records import Exchange, Message, Observation
 from sidecar.shipping.directory import DirectorySink
+from sidecar.shipping.knowledge import Knowledge
 from sidecar.shipping.state import AnalystState
 from sidecar.statistics.monitor import Monitor
 from sidecar.suspects import Suspects
@@ -38,25 +43,46 @@ class Rig:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.store = folder / "store"
+        self.state: AnalystState | None = None
         routes = (RouteSettings("default", Address("127.0.0.1", 1), Address("127.0.0.1", 2)),)
         self.settings = Settings(routes=routes, store=str(self.store), **settings)
 
     def run(self, exchanges: list[Exchange]) -> Analyst:
+        self.fill(exchanges)
+        analyst = self.start()
+        assert analyst.finish(10**12)
+        return analyst
+
+    def fill(self, exchanges: list[Exchange]) -> None:
+        fill(self.folder / "journal", exchanges)
+
+    def start(self, decoder: Any = None) -> Analyst:
+        """An analyst that begins where the last one's commit left off."""
+        if self.state is not None:
+            self.state.close()
         journal, clock = self.folder / "journal", ManualClock(wall_us=START_US)
-        fill(journal, exchanges)
-        analyst = Analyst(
+        self.state = AnalystState.open(journal / "analyst")
+        return Analyst(
             JournalReader(journal, BOOT),
-            AnalystState.open(journal / "analyst"),
+            self.state,
             DirectorySink(self.store, create=True),
-            Analysis(Decoding(), lambda: Monitor(2), Monitor.restore, guard_of(self.settings)),
+            Analysis(decoder or Decoding(), lambda: Monitor(2), Monitor.restore, guard_of(self.settings)),
             sealer_of(BOOT, clock),
             Suspects(journal / "marker.bin"),
             Limits(),
             clock,
             LiveBoot(BOOT, (EPOCH,)),
         )
-        assert analyst.finish(clock.monotonic_ns() + 10**12)
-        return analyst
+
+    def again(self, **settings: Any) -> Rig:
+        """The same journal and store under other settings."""
+        other = Rig(self.folder, **settings)
+        other.state, self.state = self.state, None
+        return other
+
+    def kept(self) -> bytes:
+        """The analyst's state as it lies on the disk."""
+        return (self.folder / "journal" / "analyst" / "data.mdb").read_bytes()
 
     def rows(self) -> list[dict[str, Any]]:
         return [row for row in stored_rows(self.store) if row["kind"] == "exchange"]
@@ -163,6 +189,7 @@ def test_what_a_decoder_says_is_not_kept_beside_an_encrypted_record(tmp_path: Pa
     [
         ({"redact": ("header:x-customer=hash",)}, "hash"),
         ({"keys": ("a=header:x-a",), "hash_keys": "on"}, "hash_key"),
+        ({"subject": "header:x-who"}, "give master_key too, or no subject"),
         ({"master_key": "/nowhere/master.key"}, "master key /nowhere/master.key: No such file"),
     ],
 )
@@ -171,3 +198,144 @@ def test_what_cannot_be_done_is_said_before_anything_starts(
 ) -> None:
     with pytest.raises(ConfigError, match=words):
         guard_of(Rig(tmp_path, **settings).settings)
+
+
+@pytest.mark.parametrize("hashed", [False, True])
+@pytest.mark.parametrize("action", ["mask", "drop"])
+def test_redacted_values_are_not_in_the_analysts_state(tmp_path: Path, action: str, hashed: bool) -> None:
+    hash_key = key_file(tmp_path, "hash.key", 2) if hashed else None
+    rules = (f"request.body:$.name={action}", f"request.body:$.income={action}")
+    rig = Rig(tmp_path, redact=rules, hash_key=hash_key)
+    made = [
+        exchange(
+            number,
+            orjson.dumps({"name": SECRET + str(number % 2), "income": 987654000 + number}),
+            b'{"y": 1}',
+        )
+        for number in range(1, 41)
+    ]
+    ((_, summary),) = rig.run(made).summaries()
+    assert SECRET.encode() not in rig.kept()
+    assert "987654" not in str(summary)
+    features: Any = summary["features"]
+    assert features["name"]["count"] == features["income"]["count"] == 38
+    assert features["name"]["redacted"] is features["income"]["redacted"] is True
+    assert features["name"]["top"] == features["income"]["top"] == []
+
+
+def test_texts_and_subjects_of_encrypted_bodies_are_not_in_the_analysts_state(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, master_key=key_file(tmp_path, "master.key", 1), subject="request.body:$.person")
+    made = [
+        exchange(n, orjson.dumps({"name": SECRET, "person": 4711000 + n % 2, "age": n}), b'{"deny": "nope"}')
+        for n in range(1, 11)
+    ]
+    ((_, summary),) = rig.run(made).summaries()
+    assert SECRET.encode() not in rig.kept()
+    assert not any(text in str(summary) for text in (SECRET, "4711", "nope", "redacted:"))
+    features: Any = summary["features"]
+    assert features["person"]["count"] == features["name"]["count"] == features["age"]["count"] == 8
+    assert features["name"]["new"] == 0, "equal texts have equal tokens"
+
+
+@pytest.mark.parametrize("count", ["on", "off"])
+def test_what_was_counted_before_a_rule_is_forgotten_with_the_rule(tmp_path: Path, count: str) -> None:
+    rig = Rig(tmp_path)
+    ((_, before),) = rig.run(people()).summaries()
+    assert SECRET in str(before)
+    ruled = rig.again(redact=("request.body:$.name=mask",), count_redacted=count)
+    analyst = ruled.start()
+    assert SECRET not in str(analyst.summaries())
+    assert analyst.finish(10**12)
+    assert ruled.state is not None
+    (kept,) = ruled.state.load().monitors.values()
+    assert SECRET.encode() not in kept
+    ruled.run(people(12)[6:])
+    ((_, same),) = ruled.start().summaries()
+    assert same["exchanges"] == 4, "the same settings go on counting where they were"
+    ((_, other),) = ruled.again().start().summaries()
+    assert other["exchanges"] == 0
+
+
+def test_names_that_a_rule_takes_out_are_neither_counted_nor_totals(tmp_path: Path) -> None:
+    rig = Rig(tmp_path, redact=("regex:PERSON[0-9]+=mask", "request.body:$.scores=drop"))
+    made = [
+        exchange(n, orjson.dumps({f"PERSON{12345 + n}": 7, "scores": {f"Ada{n}": 1}, "age": n}), b'{"y": 1}')
+        for n in range(1, 11)
+    ]
+    analyst = rig.run(made)
+    shown = str(analyst.summaries()) + str(analyst.snapshot.totals)
+    assert not any(name in shown for name in ("PERSON", "Ada", "concealed"))
+    assert b"PERSON123" not in rig.kept()
+    ((_, summary),) = analyst.summaries()
+    assert {"(redacted)", "age"} <= set(summary["features"])  # type: ignore[call-overload]
+    assert len(analyst.snapshot.totals) < 20
+
+
+def test_a_regular_expression_that_never_ends_costs_an_exchange_and_not_the_analyst(tmp_path: Path) -> None:
+    made = [
+        exchange(1, b'{"n": 1}', b'{"y": 1}'),
+        exchange(2, b'{"n": "' + b"a" * 45 + b'"}', b'{"y": 1}'),
+        exchange(3, b'{"n": 3}', b'{"y": 1}'),
+    ]
+    made[1].request[0] = made[1].request[0].replace(b" /", b" /" + SECRET.encode() + b"?q=1&r=", 1)
+    rig = Rig(tmp_path, redact=("regex:(a+)+!=mask",))
+    rig.fill(made)
+    life = (
+        "import signal, pathlib; from tests.test_guarding import Rig\n"
+        f"analyst = Rig(pathlib.Path({str(tmp_path)!r}), redact={rig.settings.redact!r}).start()\n"
+        "signal.setitimer(signal.ITIMER_PROF, 1.0)\n"
+        "raise SystemExit(0 if analyst.finish(10**12) else 3)"
+    )
+    codes = [subprocess.run([sys.executable, "-c", life], check=False, timeout=60).returncode for _ in "123"]
+    assert codes == [-signal.SIGPROF, -signal.SIGPROF, 0]
+    rows = rig.rows()
+    assert [row["seq"] for row in rows] == [1, 2, 3]
+    assert [row["redacted"] is None for row in rows] == [True, False, True]
+    assert orjson.loads(rows[1]["redacted"]) == {"rules": [], "dropped": {"exchange": BLIND}}
+    assert not rows[1]["request_body"]
+    assert not rows[1]["response_body"]
+    assert rows[1]["path"] == "/"
+    assert rows[1]["status"] == 200
+    assert rows[1]["decode_error"] == "killed the analyst twice"
+    assert SECRET.encode() not in rig.bytes_of_everything()
+    logs_of(rig.store)
+
+
+class Faulty:
+    """A decoder, or statistics, whose faults quote what they were at."""
+
+    def observe(self, path: str, request: Message, response: Message) -> Observation:
+        raise ZeroDivisionError(request.body.decode())
+
+
+def test_the_words_of_a_fault_are_kept_out_of_log_and_record(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, redact=("request.body:$.name=mask",))
+    rig.fill(people(1))
+    with caplog.at_level(logging.DEBUG):
+        assert rig.start(Faulty()).finish(10**12)
+    assert SECRET not in caplog.text
+    assert "ZeroDivisionError at test_guarding.py:" in caplog.text
+    assert rig.rows()[0]["decode_error"] == "decoder failed: ZeroDivisionError"
+
+
+def test_what_is_given_up_is_let_go_before_the_last_commit_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(tmp_path)
+    rig.fill(people())
+    analyst = rig.start()
+    analyst.step()
+    given_up = analyst._intake
+    assert given_up.rows >= 6
+    assert rig.state is not None
+    load, held = rig.state.load, []
+
+    def loading() -> Knowledge:
+        held.append((given_up.rows, len(given_up.monitors), given_up.known.totals))
+        return load()
+
+    monkeypatch.setattr(rig.state, "load", loading)
+    analyst.recover("out of memory")
+    assert held == [(0, 0, {})]
