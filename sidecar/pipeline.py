@@ -43,7 +43,7 @@ from sidecar.console.snapshot import Snapshot
 from sidecar.counters import Counters, Global
 from sidecar.decode.registry import Decoding
 from sidecar.errors import JournalFull, SidecarError
-from sidecar.guarding import guard_of
+from sidecar.guarding import fault, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.ledger.origin import Place
@@ -207,8 +207,12 @@ class Worker(threading.Thread):
                 wait_s = analyst.step()
             except Exception as error:
                 # What is not committed is read again; a fault that stays shows in the log and as lag.
-                log.exception("analyst failed, beginning again from its last commit")
-                analyst.recover(f"{type(error).__name__}: {error}")
+                log.error(
+                    "analyst failed, beginning again from its last commit: %s",
+                    fault(error),
+                    exc_info=not _discreet(self._handover.settings),
+                )
+                analyst.recover(type(error).__name__)
                 wait_s = RETRY_S
             if wait_s:
                 self._stopping.wait(wait_s)
@@ -255,9 +259,15 @@ async def run(handover: Handover) -> int:
         if isinstance(worker.failure, SidecarError):
             log.error("%s", worker.failure)
             return worker.failure.exit_code
-        log.error("analyst died", exc_info=worker.failure)
+        telling = None if _discreet(handover.settings) else worker.failure
+        log.error("analyst died: %s", fault(worker.failure), exc_info=telling)
         return 1
     return 0
+
+
+def _discreet(settings: Settings) -> bool:
+    """Whether an error's words may quote what is redacted or encrypted."""
+    return bool(settings.redact) or settings.master_key is not None
 
 
 def _orphaned(life_fd: int) -> None:

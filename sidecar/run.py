@@ -356,6 +356,11 @@ def _announce(settings: Settings, boot: str, identities: Sequence[Epoch]) -> Non
             "which model answered",
             ", ".join(unknown),
         )
+    if settings.master_key and not settings.subject:
+        log.warning(
+            "bodies are encrypted, but no subject says about whom a record is: nobody can be erased alone; "
+            "give subject"
+        )
     for route in settings.routes:
         log.info(
             "listening",

@@ -6,6 +6,7 @@ import logging
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,18 @@ import pytest
 
 from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import ManualClock
-from sidecar.config import Address, RouteSettings, Settings
+from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.decode.registry import Decoding
 from sidecar.errors import ConfigError
 from sidecar.guarding import BLIND, UNTOLD, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
+from sidecar.pipeline import Worker
 from sidecar.privacy.key_object import KeyObject
 from sidecar.privacy.master import read_master_key
 from sidecar.privacy.opening import open_record
 from sidecar.records import Exchange, Message, Observation
+from sidecar.run import _announce
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.knowledge import Knowledge
 from sidecar.shipping.state import AnalystState
@@ -318,6 +321,49 @@ def test_the_words_of_a_fault_are_kept_out_of_log_and_record(
     assert SECRET not in caplog.text
     assert "ZeroDivisionError at test_guarding.py:" in caplog.text
     assert rig.rows()[0]["decode_error"] == "decoder failed: ZeroDivisionError"
+
+
+class Stuck:
+    """An analyst whose steps fail with words that quote a body."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self.reasons: list[str] = []
+
+    def step(self) -> float:
+        self._stop()
+        raise ValueError(SECRET)
+
+    def recover(self, reason: str) -> None:
+        self.reasons.append(reason)
+
+    def finish(self, deadline_ns: int) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("redact", [(), ("request.body:$.name=mask",)])
+def test_a_failed_step_is_shown_by_its_kind(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, redact: tuple[str, ...]
+) -> None:
+    settings = Rig(tmp_path, redact=redact).settings
+    handover = Handover(settings, BOOT, START_US, "", {}, -1, -1, -1, -1)
+    worker = Worker(handover, ManualClock(), None, None)  # type: ignore[arg-type]
+    analyst = Stuck(worker.stop)
+    try:
+        worker._work(analyst)  # type: ignore[arg-type]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    assert analyst.reasons == ["ValueError"]
+    assert "ValueError at test_guarding.py:" in caplog.text
+    assert (SECRET in caplog.text) is (not redact)
+
+
+def test_encryption_without_a_subject_is_warned_of(caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
+    master = key_file(tmp_path, "master.key", 1)
+    _announce(Rig(tmp_path, master_key=master, subject="header:x-who").settings, BOOT, ())
+    assert "nobody can be erased alone" not in caplog.text
+    _announce(Rig(tmp_path, master_key=master).settings, BOOT, ())
+    assert caplog.text.count("nobody can be erased alone") == 1
 
 
 def test_what_is_given_up_is_let_go_before_the_last_commit_is_loaded(
