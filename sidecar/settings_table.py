@@ -162,9 +162,7 @@ TABLE: tuple[Setting, ...] = (
         separator="\n",
     ),
     _choice("redact_defaults", ("on", "off"), "Whether credentials in headers are dropped."),
-    _choice(
-        "count_redacted", ("on", "off"), "Whether redacted values are counted; they are never shown."
-    ),
+    _choice("count_redacted", ("on", "off"), "Whether redacted values are counted; they are never shown."),
     Setting(
         "keys",
         "NAME=WHERE",

@@ -523,8 +523,8 @@ def test_a_pod_that_is_gone_for_good_is_not_waited_for_once_it_is_retired(
     log(store, (BOB,))
     assert erase(store, key, master, ADA)[1]["complete"] is False
     wait(monkeypatch)
-    pod = ("--pod", PLACE.pod_uid, "--cluster", PLACE.cluster)
-    pod += ("--namespace", PLACE.namespace, "--workload", PLACE.workload)
+    where = ("--namespace", PLACE.namespace, "--workload", PLACE.workload)
+    pod = ("--pod", PLACE.pod_uid, "--cluster", PLACE.cluster, *where)
     for more in ((), ("--retire",)):
         assert erase(store, key, master, ADA)[1]["complete"] is False
         assert sidecar("keys", "enrol", "--store", store, "--key", key, *pod, *more).code == 0

@@ -48,7 +48,13 @@ def test_rows_without_their_usual_values_are_listed(tmp_path: Path, use_duckdb: 
 
 def test_control_characters_reach_no_terminal(tmp_path: Path) -> None:
     log = LogMaker(tmp_path, SigningKey("k", bytes(32)), model=EVIL)
-    changed: dict[str, Any] = {"path": EVIL, "outcome": EVIL, "client": EVIL, "reason": EVIL, "decision": EVIL}
+    changed: dict[str, Any] = {
+        "path": EVIL,
+        "outcome": EVIL,
+        "client": EVIL,
+        "reason": EVIL,
+        "decision": EVIL,
+    }
     record_id = log.exchange(keys={EVIL: EVIL}, redacted=EVIL, decode_error=EVIL, **changed)["record_id"]
     log.gap(1, EVIL)
     log.cut()
