@@ -20,7 +20,7 @@ from sidecar.records import Delivery, Epoch, Event, Exchange
 
 log = logging.getLogger(__name__)
 
-SEAL_BYTES = 1 << 20
+SEAL_BYTES = 1 << 19
 """A segment is handed over at this size, before its timer."""
 SCATTER_BYTES = 32 << 10
 """Exchanges above this are not packed: their chunks are kept and copied once, by the commit thread."""
