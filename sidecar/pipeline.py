@@ -2,8 +2,8 @@
 """The analyst's process: `python -m sidecar.pipeline FD`.
 
 The main thread runs the admin address; one other thread runs the analyst. The
-process is the first to give way: it runs when nobody else wants to, and its data is limited, so
-that what it may need never takes the machine or the container from the recorder.
+process is the first to give way: it runs when nobody else wants to, and its data is limited, so that
+what it may need never takes the machine or the container from the recorder.
 """
 
 from __future__ import annotations
@@ -289,7 +289,7 @@ def _limit(settings: Settings) -> None:
     with contextlib.suppress(OSError):
         os.nice(NICENESS - os.nice(0))
     with contextlib.suppress(OSError):
-        # Niceness alone lets it finish a time slice of milliseconds when the recorder wakes: requests wait for it.
+        # Niceness alone lets it finish a slice of milliseconds when the recorder wakes, and requests wait.
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
