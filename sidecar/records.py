@@ -196,6 +196,23 @@ class Observation:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """What statistics may count of one exchange."""
+
+    record_id: str
+    t_us: int
+    """Wall clock at the request's first byte: decides the pane."""
+    status: int
+    """HTTP status; 0 if no response head arrived."""
+    outcome: int
+    """An `Outcome`."""
+    latency_us: int
+    """From the first byte of the request to the last of the response; `NEVER` if it never ended."""
+    observation: Observation | None
+    """None if the exchange was not decoded."""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One HTTP message as stored: heads as received, body with transfer coding removed.
 
