@@ -33,6 +33,16 @@ class Distribution:
     """A value that stands for each ordered slot, in baseline standard deviations from its mean."""
     spread: Spread = Spread()
     weight: float = 1.0
+    under: int | None = None
+    """The slot of values below the first ordered one, if there is one."""
+    over: int | None = None
+    """The slot of values above the last ordered one, if there is one."""
+    mean: float | None = None
+    """The baseline's mean in the field's own unit; without it a sentence speaks in standard deviations only."""
+    unit: float = 1.0
+    """One baseline standard deviation in the field's own unit."""
+    title: str = ""
+    """What people call it; the name when empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Band:
     high: float
     spread: Spread = Spread()
     weight: float = 1.0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,16 +64,19 @@ class Mean:
 
     `vector[start]` rows, then a fixed-point sum of the values' distance from
     `expected` in units of `scale`, then one fixed-point sum of logarithms per
-    bet (see `means.py`): first those against a high mean, then those against a low one.
+    bet (see `betting.log_bets`): first those against a high mean, then those against a low one.
     """
 
     name: str
     start: int
     expected: float
     tolerance: float
+    """In the value's own unit, as `expected` and `scale`."""
     scale: float
     bets: tuple[float, ...]
+    """Stakes per unit of `scale`, as `betting.stakes` gives them."""
     weight: float = 1.0
+    title: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +95,7 @@ class TwoSample:
     minimum: int = 30
     """Rows of each group below which nothing is said."""
     weight: float = 1.0
+    title: str = ""
 
 
 Quantity = Distribution | Band | Mean | TwoSample
