@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.records import Sample
+
+T = TypeVar("T")
 
 
 class Rows:
@@ -27,6 +29,7 @@ class Rows:
         """Rows in all."""
         self._columns: dict[str, list[Any]] = {}
         self._sample_of_row: npt.NDArray[np.int64] | None = None
+        self._derived: dict[Hashable, Any] = {}
 
     @property
     def exchanges(self) -> int:
@@ -52,6 +55,13 @@ class Rows:
         known = self._columns.get(path)
         if known is None:
             known = self._columns[path] = self._gather(path)
+        return known
+
+    def derived(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave when it was first asked for under `key`: several tallies read one decision."""
+        if key not in self._derived:
+            self._derived[key] = make()
+        known: T = self._derived[key]
         return known
 
     def _gather(self, path: str) -> list[Any]:
