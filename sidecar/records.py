@@ -8,11 +8,14 @@ turn a duration negative. An offset of `NEVER` means that it did not happen.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
 NEVER = -1
+TOKEN = "redacted:"
+"""What stands in front of every text that is counted in place of a redacted value."""
 
 
 class Outcome(IntEnum):
@@ -210,6 +213,23 @@ class Sample:
     """From the first byte of the request to the last of the response; `NEVER` if it never ended."""
     observation: Observation | None
     """None if the exchange was not decoded."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """What one process counted of one span of time, under one plan."""
+
+    start_us: int
+    """Of the pane; of the hour if `late`."""
+    length_us: int
+    """The plan's pane, or an hour."""
+    late: bool
+    """Whether it holds what came behind the watermark of its pane, folded by hour."""
+    exchanges: int
+    counts: Mapping[str, bytes]
+    """By tally its int64 counts, little-endian."""
+    record_ids: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """By quantity up to three records that stand for what moved."""
 
 
 @dataclass(frozen=True, slots=True)
