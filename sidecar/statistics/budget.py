@@ -23,7 +23,7 @@ REMEDY = "write a number of alarms and a time (s, m, h, d, w), for example 1 per
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """At most `alarms` false ones per `period_us` on average, for one model and all its quantities together."""
+    """At most `alarms` false ones per `period_us` on average, of one model and all its quantities."""
 
     alarms: float
     period_us: int
@@ -69,4 +69,5 @@ def thresholds(budget: Budget, pane_us: int, weights: Sequence[float]) -> npt.ND
     shares = np.asarray(weights, dtype=np.float64)
     if shares.size and (not np.all(np.isfinite(shares)) or shares.min() <= 0):
         raise ValueError("a weight is not above 0: leave a quantity out instead of giving it no weight")
-    return budget.panes(pane_us) * shares.sum() / shares
+    levels: npt.NDArray[np.float64] = budget.panes(pane_us) * shares.sum() / shares
+    return levels

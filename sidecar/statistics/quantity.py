@@ -38,7 +38,7 @@ class Distribution:
     over: int | None = None
     """The slot of values above the last ordered one, if there is one."""
     mean: float | None = None
-    """The baseline's mean in the field's own unit; without it a sentence speaks in standard deviations only."""
+    """The baseline's mean in the field's own unit; without it sentences speak in standard deviations."""
     unit: float = 1.0
     """One baseline standard deviation in the field's own unit."""
     title: str = ""
@@ -63,8 +63,8 @@ class Mean:
     """A mean that must stay within `expected` ± `tolerance`.
 
     `vector[start]` rows, then a fixed-point sum of the values' distance from
-    `expected` in units of `scale`, then one fixed-point sum of logarithms per
-    bet (see `betting.log_bets`): first those against a high mean, then those against a low one.
+    `expected` in units of `scale`, rows without a number, then one fixed-point
+    sum of logarithms per bet (see `means.py`).
     """
 
     name: str
@@ -74,7 +74,7 @@ class Mean:
     """In the value's own unit, as `expected` and `scale`."""
     scale: float
     bets: tuple[float, ...]
-    """Stakes per unit of `scale`, as `betting.stakes` gives them."""
+    """Stakes per unit of `scale`: above 0 against a high mean, below 0 against a low one."""
     weight: float = 1.0
     title: str = ""
 

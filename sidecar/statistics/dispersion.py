@@ -1,0 +1,207 @@
+"""How much more panes vary than independent rows would, per direction, and how far clean stretches differ.
+
+A stream whose rows depend on each other has pane means that vary D times as
+much as the rows inside a pane suggest. Log e-values are divided by D
+(quasi-likelihood): with D right and panes independent their mean is 1 again.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sidecar.statistics.projection import divergence
+from sidecar.statistics.quantity import Distribution, Spread
+from sidecar.statistics.tolerance import chi_square_quantile
+
+Floats = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.int64]
+
+SCALES = (1, 8, 64)
+"""Panes per block; slow dependence shows only between long blocks."""
+MEMORY = (256.0, 96.0, 48.0)
+"""Blocks that an estimate remembers, per scale."""
+PRIOR_BLOCKS = 8.0
+"""Weight of the baseline's own dispersion."""
+MOST_OF_ONE = 16.0
+"""One pair of blocks counts for no more than so many times the usual: a single jump is a shift, not noise."""
+
+
+class Dispersion:
+    """Running estimates for any number of directions: arrays of shape (..., J).
+
+    From successive differences of block means against the variance within
+    blocks (von Neumann's ratio), so that a lasting shift counts only once.
+    Used for a pane before the pane itself is taken in.
+    """
+
+    def __init__(self, variance: Floats, prior: float = 1.0, scales: int = len(SCALES)) -> None:
+        """`variance` (..., J) of one row's score by the baseline; `prior` is the baseline's dispersion."""
+        self._scales = [_Scale(variance, prior, MEMORY[place]) for place in range(scales)]
+        self._count = 0
+        self._sums: list[list[Floats]] = [[] for _ in range(scales)]
+
+    def estimate(self) -> Floats:
+        """The largest estimate over the scales, 1 or more only where it is beyond chance, shape (..., J)."""
+        return self._factor
+
+    @property
+    def _factor(self) -> Floats:
+        found = self._scales[0].factor
+        for scale in self._scales[1:]:
+            found = np.maximum(found, scale.factor)
+        return found
+
+    @property
+    def panes(self) -> int:
+        """Panes taken in."""
+        return self._count
+
+    def add(self, rows: npt.ArrayLike, sums: Floats, squares: Floats) -> None:
+        """Takes a pane: rows (...), sums and sums of squares of the scores (..., J)."""
+        self._count += 1
+        block = (np.asarray(rows, dtype=np.float64), sums, squares)
+        for place, scale in enumerate(self._scales):
+            every = SCALES[place]
+            if every == 1:
+                scale.add(*block)
+                continue
+            kept = self._sums[place]
+            self._sums[place] = list(block) if not kept else [a + b for a, b in zip(kept, block, strict=True)]
+            if self._count % every == 0:
+                scale.add(*self._sums[place])
+                self._sums[place] = []
+
+    def state(self) -> list[Any]:
+        """What `load` takes."""
+        sums = [[np.asarray(part).tolist() for part in block] for block in self._sums]
+        return [self._count, sums, [scale.state() for scale in self._scales]]
+
+    def load(self, state: list[Any]) -> None:
+        """Takes what `state` gave."""
+        self._count = state[0]
+        self._sums = [[np.asarray(part, dtype=np.float64) for part in block] for block in state[1]]
+        for scale, kept in zip(self._scales, state[2], strict=True):
+            scale.load(kept)
+
+
+class _Scale:
+    """The estimate from blocks of one length."""
+
+    def __init__(self, variance: Floats, prior: float, memory: float) -> None:
+        self.keep = 1.0 - 1.0 / memory
+        self.within: Floats = PRIOR_BLOCKS * np.maximum(variance, 1e-12)
+        self.between: Floats = prior * self.within
+        self.blocks = PRIOR_BLOCKS
+        self.rows: Floats | None = None
+        self.mean: Floats | None = None
+        self.square: Floats | None = None
+        self.factor: Floats = np.maximum(1.0, np.full_like(self.within, prior))
+
+    def add(self, rows: Floats, sums: Floats, squares: Floats) -> None:
+        n = np.asarray(rows, dtype=np.float64)[..., None]
+        mean = sums / np.maximum(n, 1.0)
+        square = np.maximum(squares - mean * sums, 0.0)
+        if self.mean is not None and self.rows is not None and self.square is not None:
+            both = n * self.rows
+            usable = (n + self.rows > 2.0) & (both > 0.0)
+            inside = (square + self.square) / np.maximum(n + self.rows - 2.0, 1.0)
+            jump = (mean - self.mean) ** 2 * (both / np.maximum(n + self.rows, 1.0))
+            usual = np.maximum(self.between, self.within) / self.blocks
+            jump = np.minimum(jump, MOST_OF_ONE * np.maximum(usual, inside))
+            self.between = self.keep * self.between + np.where(usable, jump, 0.0)
+            self.within = self.keep * self.within + np.where(usable, inside, 0.0)
+            self.blocks = self.keep * self.blocks + 1.0
+            ratio = self.between / self.within
+            # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block.
+            chance = 1.0 + 3.0 * np.sqrt(3.0 / self.blocks)
+            self.factor = np.where(ratio > chance, ratio, 1.0)
+        self.rows, self.mean, self.square = n, mean, square
+
+    def state(self) -> list[Any]:
+        last = (
+            None
+            if self.rows is None
+            else [np.asarray(x).tolist() for x in (self.rows, self.mean, self.square)]
+        )
+        return [self.within.tolist(), self.between.tolist(), self.blocks, self.factor.tolist(), last]
+
+    def load(self, state: list[Any]) -> None:
+        within, between, self.blocks, factor, last = state
+        self.within, self.between, self.factor = (
+            np.asarray(x, dtype=np.float64) for x in (within, between, factor)
+        )
+        if last is not None:
+            self.rows, self.mean, self.square = (np.asarray(x, dtype=np.float64) for x in last)
+
+
+STRETCHES = (8, 24, 96)
+"""Into so many stretches of equal length the baseline's panes are cut to see how far they differ."""
+ROWS_PER_SLOT = 25
+"""A stretch has at least so many rows per slot in use, or noise is all that would be seen."""
+
+
+def spread_of(panes: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Spread:
+    """How much these panes of one clean baseline differ, shape (panes, slots), in time order.
+
+    `scores` (J, slots) are directions to look along for dependence; without
+    them each slot is one. KL is that of the whole from its least typical
+    stretch, what chance explains taken off.
+    """
+    counts = np.asarray(panes, dtype=np.float64)
+    counts = counts[counts.sum(axis=1) > 0]
+    whole = counts.sum(axis=0) if len(counts) else np.zeros(counts.shape[1])
+    if len(counts) < 2 or not whole.sum():
+        return Spread(panes=len(counts))
+    looked = np.eye(len(whole))[whole > 0] if scores is None else np.asarray(scores, dtype=np.float64)
+    dispersion = _dispersion(counts, looked)
+    used = whole > 0
+    kl = 0.0
+    for stretches in STRETCHES:
+        if len(counts) >= 2 * stretches and whole.sum() / stretches >= ROWS_PER_SLOT * used.sum():
+            kl = max(kl, _stretch_kl(counts[:, used], stretches, dispersion))
+    return Spread(panes=len(counts), kl=kl, dispersion=dispersion)
+
+
+def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spread:
+    """`spread_of` along the directions in which that quantity will be watched."""
+    from sidecar.statistics.alternatives import directions_of
+
+    directions = directions_of(quantity)
+    return spread_of(panes, np.array([direction.score for direction in directions]) if directions else None)
+
+
+def _dispersion(counts: Floats, scores: Floats) -> float:
+    """The largest over the directions and the scales, as far as it is beyond chance."""
+    rows, whole = counts.sum(axis=1), counts.sum(axis=0)
+    share = whole / whole.sum()
+    variance = np.maximum(scores**2 @ share - (scores @ share) ** 2, 0.0)
+    largest = 1.0
+    for every in SCALES:
+        blocks = len(counts) // every
+        if blocks < 10:
+            break
+        n = rows[: blocks * every].reshape(blocks, every).sum(axis=1)
+        sums = (counts[: blocks * every] @ scores.T).reshape(blocks, every, -1).sum(axis=1)
+        mean = sums / n[:, None]
+        weight = n[1:] * n[:-1] / (n[1:] + n[:-1])
+        between = (np.diff(mean, axis=0) ** 2 * weight[:, None]).mean(axis=0)
+        ratio = np.divide(between, variance, out=np.ones_like(between), where=variance > 0)
+        # A slot with a handful of rows says nothing about dependence.
+        enough = whole.sum() * variance >= 30.0 * np.abs(scores).max(axis=1) ** 2
+        largest = max([largest, *ratio[enough & (ratio > 1.0 + 4.0 * np.sqrt(3.0 / blocks))]])
+    return float(largest)
+
+
+def _stretch_kl(counts: Floats, stretches: int, dispersion: float) -> float:
+    parts = np.array([part.sum(axis=0) for part in np.array_split(counts, stretches)])
+    whole = counts.sum(axis=0)
+    rows = parts.sum(axis=1)
+    smooth = (parts + 0.5) / (rows + 0.5 * len(whole))[:, None]
+    kl = divergence(whole / whole.sum(), smooth)
+    degrees = max(1, len(whole) - 1)
+    chance = dispersion * chi_square_quantile(degrees, 1.0 - 0.01 / stretches) / (2.0 * rows)
+    beyond = np.where(kl > chance, kl - dispersion * degrees / (2.0 * rows), 0.0)
+    return float(max(0.0, beyond.max()))
