@@ -1,0 +1,147 @@
+"""One file of panes, read."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from arro3.core import list_flatten, list_offsets
+from arro3.io import read_parquet
+
+from sidecar.errors import StoreError
+
+FORMAT = 1
+METADATA_KEY = b"sidecar"
+Vector = npt.NDArray[np.int64]
+_COLUMNS = ("pane_start_us", "pane_us", "late", "exchanges", "tally")
+
+
+class Series(msgspec.Struct, frozen=True, order=True):
+    """What adds: one model, one digest of it, one plan, one length of pane."""
+
+    model: str
+    digest: str
+    plan: str
+    pane_us: int
+    """Length of its panes: those of another length do not add, pane by pane."""
+
+    @property
+    def text(self) -> str:
+        """For people."""
+        return f"model {self.model}, digest {self.digest or 'unknown'}, plan {self.plan[:12]}"
+
+
+class Facts(msgspec.Struct, frozen=True):
+    """What a file's metadata says of its panes."""
+
+    format: int
+    model: str
+    digest: str
+    plan: str
+    route: str
+    pod: str
+    writer: str
+    serial: int
+    pane_us: int
+    boots: tuple[str, ...] = ()
+    complete_to_us: int = 0
+    final: bool = False
+    exchanges: int = 0
+    late_exchanges: int = 0
+    cluster: str = ""
+    namespace: str = ""
+    workload: str = ""
+
+    @property
+    def series(self) -> Series:
+        return Series(self.model, self.digest, self.plan, self.pane_us)
+
+    @property
+    def source(self) -> str:
+        """Who counted, for people: the pod, or the writer where no pod is named."""
+        return self.pod or self.writer
+
+
+@dataclass(slots=True)
+class StoredPane:
+    """One pane of one file."""
+
+    start_us: int
+    length_us: int
+    late: bool
+    exchanges: int
+    counts: dict[str, Vector]
+    record_ids: dict[str, list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class PaneFile:
+    """A file's facts and panes."""
+
+    name: str
+    facts: Facts
+    panes: list[StoredPane]
+
+
+def read(name: str, data: bytes) -> PaneFile:
+    """The file with these bytes. Raises StoreError that names it for anything else."""
+    with _naming(name):
+        reader = read_parquet(io.BytesIO(data))
+        facts = _facts(name, reader.schema.metadata.get(METADATA_KEY))
+        panes: dict[tuple[int, int, bool], StoredPane] = {}
+        for batch in reader:
+            _take(batch, panes)
+    return PaneFile(name, facts, sorted(panes.values(), key=lambda pane: (pane.start_us, pane.late)))
+
+
+def _facts(name: str, stored: bytes | None) -> Facts:
+    if not stored:
+        raise StoreError(f"{name}: no file of panes: its metadata lacks `sidecar`")
+    try:
+        facts = msgspec.json.decode(stored, type=Facts)
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{name}: no file of panes: {error}") from error
+    if facts.format != FORMAT:
+        raise StoreError(
+            f"{name}: panes of format {facts.format}, this build reads {FORMAT}: use a newer Sidecar"
+        )
+    return facts
+
+
+def _take(batch: Any, panes: dict[tuple[int, int, bool], StoredPane]) -> None:
+    columns = [batch.column(each).to_pylist() for each in _COLUMNS]
+    lists = batch.column("counts")
+    values = np.asarray(list_flatten(lists).to_numpy(), dtype=np.int64)
+    bounds = np.asarray(list_offsets(lists).to_numpy()).tolist()
+    base = bounds[0] if bounds else 0
+    ids = batch.column("record_ids").to_pylist()
+    for number, (start, length, late, exchanges, tally) in enumerate(zip(*columns, strict=True)):
+        key = (start, length, late)
+        pane = panes.get(key)
+        if pane is None:
+            pane = panes[key] = StoredPane(start, length, late, exchanges, {}, {})
+        counts = values[bounds[number] - base : bounds[number + 1] - base]
+        if len(counts):
+            pane.counts[tally] = counts.copy()
+        if ids[number]:
+            pane.record_ids[tally] = [str(each) for each in ids[number]]
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
+        raise
+    except BaseException as error:
+        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
+        reason = str(error).strip().splitlines()
+        raise StoreError(
+            f"{name}: cannot be read: {reason[0] if reason else type(error).__name__}"
+        ) from error
