@@ -2,6 +2,7 @@
 # make demo    a real model, recorded, watched and shipped; DURATION=60 ends by itself
 # make test    lint, types, tests, then the tests that inject faults
 # make bench   beside HAProxy, nginx, Envoy and aiohttp, on this machine
+# make bench-statistics   the detectors beside river, Evidently, NannyML and scipy; QUICK=1 for a short run
 # make clean   everything that these targets made here, except records
 
 SHELL := /bin/sh
@@ -13,7 +14,7 @@ WORKERS ?= 2
 # Programs that some tests need, as command:Debian-package.
 TEST_TOOLS := strace:strace faketime:faketime openssl:openssl node:nodejs npm:npm
 
-.PHONY: setup demo test test-tools bench clean
+.PHONY: setup demo test test-tools bench bench-statistics clean
 
 setup: $(STAMP)
 
@@ -45,6 +46,9 @@ test-tools:
 
 bench: $(STAMP)
 	@$(PYTHON) -m tests.bench
+
+bench-statistics: $(STAMP)
+	@$(PYTHON) -m tests.bench.statistics $(if $(QUICK),--quick)
 
 clean:
 	rm -rf $(VENV) .tools .demo bench-results build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

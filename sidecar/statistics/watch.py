@@ -74,7 +74,7 @@ class Watch:
         return vector[start : start + self.bets.size]
 
     def step(self, pane_start_us: int, vector: Vector) -> bool:
-        """Takes a closed pane; whether the detector is over its threshold. One without rows changes nothing."""
+        """Takes a closed pane, which without rows changes nothing; whether the threshold is crossed."""
         counts = self.part(vector)
         rows = self.bets.rows(counts)
         if not rows:
