@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +19,7 @@ from sidecar.config import Settings
 from sidecar.countable import STAMP_BYTES, Countable, GuardedMonitor, restored, token_key
 from sidecar.decode.content import decoded_body
 from sidecar.errors import ConfigError, PrivacyError
+from sidecar.privacy.allowance import TooLong
 from sidecar.privacy.keys import SUBJECT_SEPARATOR, KeyReader, parse_key, parse_subject
 from sidecar.privacy.redact import Redactor
 from sidecar.privacy.rules import Rule, Target, parse_rule
@@ -155,7 +156,11 @@ class Guard:
                 errors.append(why)
                 return found
 
-            redaction = self._redactor.redact(request, response, observation, again)
+            try:
+                redaction = self._redactor.redact(request, response, observation, again)
+            except TooLong as slow:
+                blind = self.apply_blind(request, response, str(slow))
+                return replace(blind, keys=keys, subject=subject)
             stored_request, stored_response, stored, redacted, _ = redaction
             if errors:
                 error = errors[-1]
@@ -168,7 +173,7 @@ class Guard:
             counted = self._countable.of(counted, stored, (subject or "").split(SUBJECT_SEPARATOR))
         return Guarded(stored_request, stored_response, stored, error, counted, redacted, keys, subject)
 
-    def apply_blind(self, request: Message, response: Message) -> Guarded:
+    def apply_blind(self, request: Message, response: Message, why: str = BLIND) -> Guarded:
         """What may be stored of an exchange over which no rule may be run: it ends the analyst's life."""
         method_and_path = _REQUEST_LINE.fullmatch(request.start_line)
         head = b""
@@ -177,7 +182,7 @@ class Guard:
             head = b"%b %b %b\r\n\r\n" % (method, b"/" if self._looks_into_paths else path, version)
         status = _STATUS_LINE.match(response.head)
         answer = status[0] + b" \r\n\r\n" if status else b""
-        said = orjson.dumps({"rules": [], "dropped": {"exchange": BLIND}}).decode()
+        said = orjson.dumps({"rules": [], "dropped": {"exchange": why}}).decode()
         return Guarded(_emptied(request, head), _emptied(response, answer), None, None, None, said)
 
 
@@ -204,8 +209,11 @@ def _stamp(rules: Sequence[Rule], count_redacted: bool, master: MasterKey | None
     return hashlib.sha256(orjson.dumps(settings)).digest()[:STAMP_BYTES]
 
 
-def guard_of(settings: Settings) -> Guard:
-    """The guard that the settings ask for. Raises ConfigError naming the setting that cannot be met."""
+def guard_of(settings: Settings, overran: Callable[[], None] = lambda: None) -> Guard:
+    """The guard that the settings ask for; `overran` is called whenever its patterns had to be stopped.
+
+    Raises ConfigError naming the setting that cannot be met.
+    """
     limit = settings.decode_limit
 
     def opened(message: Message) -> bytes:
@@ -234,7 +242,7 @@ def guard_of(settings: Settings) -> Guard:
             hash_key if hashed else None,
             parse_subject(settings.subject) if settings.subject else None,
         )
-    redactor = Redactor(rules, opened, hash_key, defaults) if rules or defaults else None
+    redactor = Redactor(rules, opened, hash_key, defaults, overran) if rules or defaults else None
     # A file that was just read as a key.
     secret = hash_key or _secret(settings.master_key, "master key")
     return Guard(redactor, reader, master, settings.count_redacted == "on", rules=rules, secret=secret)

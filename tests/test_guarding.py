@@ -21,7 +21,7 @@ from sidecar.errors import ConfigError
 from sidecar.guarding import BLIND, UNTOLD, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
-from sidecar.pipeline import Worker
+from sidecar.pipeline import Worker, more_computing
 from sidecar.privacy.key_object import KeyObject
 from sidecar.privacy.master import read_master_key
 from sidecar.privacy.opening import open_record
@@ -274,14 +274,51 @@ def test_names_that_a_rule_takes_out_are_neither_counted_nor_totals(tmp_path: Pa
     assert len(analyst.snapshot.totals) < 20
 
 
-def test_a_regular_expression_that_never_ends_costs_an_exchange_and_not_the_analyst(tmp_path: Path) -> None:
+def test_a_regular_expression_that_never_ends_costs_a_body_or_a_head(tmp_path: Path) -> None:
+    made = [exchange(number, b'{"n": 1}', b'{"y": 1}') for number in (1, 2, 3)]
+    made[1].request[0] = exchange(2, b'{"n": "' + b"a" * 60 + b'!"}', b'{"y": 1}').request[0]
+    made[2].request[0] = made[2].request[0].replace(b" /", b" /" + b"a" * 60 + b"!" + SECRET.encode(), 1)
+    rig = Rig(tmp_path, redact=("regex:(a|aa)+[ $]=mask",))
+    rig.fill(made)
+    assert rig.start().finish(10**12)
+    rows = rig.rows()
+    slow = "a regular expression computed for too long"
+    assert [row["seq"] for row in rows] == [1, 2, 3]
+    assert rows[0]["redacted"] is None
+    assert orjson.loads(rows[1]["redacted"])["dropped"] == {"request_body": slow}
+    assert rows[1]["response_body"] == b'{"y": 1}'
+    assert orjson.loads(rows[2]["redacted"]) == {"rules": [], "dropped": {"exchange": slow}}
+    assert (rows[2]["path"], rows[2]["status"]) == ("/", 200)
+    assert not rows[2]["request_body"]
+    assert SECRET.encode() not in rig.bytes_of_everything()
+    logs_of(rig.store)
+
+
+def test_a_step_that_stops_patterns_may_compute_on(tmp_path: Path) -> None:
+    """Each text is bounded, and many of them in one step are no reason to end the process."""
+    before = signal.getitimer(signal.ITIMER_PROF)
+    assert before[0] == 0.0
+    more_computing()
+    assert signal.getitimer(signal.ITIMER_PROF)[0] == 0.0
+    signal.setitimer(signal.ITIMER_PROF, 5.0)
+    try:
+        more_computing()
+        assert signal.getitimer(signal.ITIMER_PROF)[0] > 15.0
+        signal.setitimer(signal.ITIMER_PROF, 100.0)
+        more_computing()
+        assert signal.getitimer(signal.ITIMER_PROF)[0] > 90.0
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0.0)
+
+
+def test_a_rule_that_never_ends_costs_an_exchange_and_not_the_analyst(tmp_path: Path) -> None:
     made = [
         exchange(1, b'{"n": 1}', b'{"y": 1}'),
-        exchange(2, b'{"n": "' + b"a" * 45 + b'"}', b'{"y": 1}'),
+        exchange(2, b'{"n": ' + b"[" * 60 + b"]" * 60 + b"}", b'{"y": 1}'),
         exchange(3, b'{"n": 3}', b'{"y": 1}'),
     ]
     made[1].request[0] = made[1].request[0].replace(b" /", b" /" + SECRET.encode() + b"?q=1&r=", 1)
-    rig = Rig(tmp_path, redact=("regex:(a+)+!=mask",))
+    rig = Rig(tmp_path, redact=("body:$..*..*..*..*..*=mask", "regex:x{9}=mask"))
     rig.fill(made)
     life = (
         "import signal, pathlib; from tests.test_guarding import Rig\n"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from sidecar.errors import DecodeError
+from sidecar.privacy.allowance import TooLong
 from sidecar.privacy.json_text import is_json, scrub_json
 from sidecar.privacy.json_values import Unreadable, redact_json
 from sidecar.privacy.patterns import Patterns
@@ -66,7 +67,7 @@ class BodyRules:
             return Found()
         try:
             return self._look(message)
-        except Unreadable as error:
+        except (Unreadable, TooLong) as error:
             reason = str(error)
         except DecodeError:
             # Its text can quote a header; the record's own `decode_error` says more.
@@ -103,6 +104,7 @@ class BodyRules:
     def _scrub(self, body: bytes, message: Message, hits: set[str], keep: set[str]) -> bytes:
         """The body under the regular expressions, the same object if none matches."""
         text, encoding = _as_text(body, message)
+        self._patterns.begin(len(text))
         if b"application/x-www-form-urlencoded" in (message.header(b"content-type") or b"").lower():
             new = self._forms.form(text, hits)
         elif self._patterns.quiet(text):

@@ -50,9 +50,13 @@ class HeadRules:
         self._replacer = replacer
 
     def rewrite(self, head: bytes, hits: set[str]) -> bytes:
-        """The head under the rules, the same object if none applies; adds the rules that did to `hits`."""
+        """The head under the rules, the same object if none applies; adds the rules that did to `hits`.
+
+        Raises TooLong.
+        """
         if not self._target and not any(map(self._rule, _NAMES.findall(head))):
             return head
+        self._patterns.begin(len(head))
         pieces = _LINE_END.split(head)
         lines = _unfolded(pieces, self._rule)
         changed = False

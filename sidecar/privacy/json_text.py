@@ -7,7 +7,8 @@ import re
 from bisect import bisect_right
 from collections.abc import Collection, Sequence
 
-from sidecar.privacy.patterns import Patterns, Span, encoded, matches, splice
+from sidecar.privacy.allowance import Span
+from sidecar.privacy.patterns import Patterns, encoded, splice
 from sidecar.privacy.rules import Action, Rule
 
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s"{}\[\],:]+', re.DOTALL)
@@ -22,7 +23,7 @@ def scrub_json(text: str, patterns: Patterns, hits: set[str], keep: Collection[s
     """
     before = text
     for rule, pattern in patterns.rules:
-        spans = matches(pattern, text, keep)
+        spans = patterns.matches(pattern, text, keep)
         if spans:
             hits.add(rule.text)
             text = _replaced(text, spans, rule, patterns)

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 from urllib.parse import unquote
 
+from sidecar.privacy.allowance import Allowance, Pattern, Span
 from sidecar.privacy.replacement import Replacer
 from sidecar.privacy.rules import Rule
 
@@ -22,29 +23,48 @@ _CONTROL: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _PERCENT_DEPTH: Final = 3
 """How often percent-encoding is undone: URLs travel inside URLs."""
 
-Span = tuple[int, int]
-
 
 class Patterns:
-    """The regular expressions that hold for one side, in the order of their rules."""
+    """The regular expressions that hold for one side, in the order of their rules.
 
-    def __init__(self, rules: Sequence[Rule], replacer: Replacer) -> None:
+    Whatever runs them raises TooLong when they would compute over the text for too long.
+    """
+
+    def __init__(self, rules: Sequence[Rule], replacer: Replacer, allowance: Allowance) -> None:
         self.rules = [(rule, rule.where.pattern) for rule in rules if rule.where.pattern is not None]
         self._replacer = replacer
+        self._allowance = allowance
 
     def __bool__(self) -> bool:
         return bool(self.rules)
 
+    def begin(self, characters: int) -> None:
+        """What comes now is a text of its own, of that length: it has its own time for all patterns."""
+        if self.rules:
+            self._allowance.begin(characters, len(self.rules))
+
     def quiet(self, text: str) -> bool:
         """Whether nothing in `text` can concern any rule: the common case, told quickly."""
-        if any(pattern.search(text) for _, pattern in self.rules) or _ESCAPED.search(text):
+        if self._any(text) or _ESCAPED.search(text):
             return False
-        return "+" not in text or not any(pattern.search(text.replace("+", " ")) for _, pattern in self.rules)
+        return "+" not in text or not self._any(text.replace("+", " "))
+
+    def found(self, text: str) -> list[tuple[Rule, Pattern]]:
+        """The rules whose patterns match in `text`."""
+        return [each for each in self.rules if self._allowance.found(each[1], text)]
+
+    def matches(self, pattern: Pattern, text: str, keep: Collection[str] = ()) -> list[Span]:
+        """Spans of the matches that are not empty and not inside a kept text."""
+        spans = self._allowance.spans(pattern, text)
+        if not spans or not keep:
+            return spans
+        kept = [found.span() for digest in keep for found in re.finditer(re.escape(digest), text)]
+        return [(a, b) for a, b in spans if not any(start <= a and b <= end for start, end in kept)]
 
     def replace(self, text: str, hits: set[str], keep: Collection[str] = ()) -> str:
         """`text` with every match replaced, except inside the texts in `keep` (digests just put there)."""
         for rule, pattern in self.rules:
-            spans = matches(pattern, text, keep)
+            spans = self.matches(pattern, text, keep)
             if spans:
                 hits.add(rule.text)
                 text = splice(text, [(span, self.replacement(rule, text[slice(*span)])) for span in spans])
@@ -56,7 +76,7 @@ class Patterns:
             return None
         for variant in _variants(text):
             for rule, pattern in self.rules:
-                if any(match.group() for match in pattern.finditer(variant)):
+                if self._allowance.spans(pattern, variant):
                     return rule
         return None
 
@@ -74,14 +94,8 @@ class Patterns:
     def replacement(self, rule: Rule, matched: str) -> str:
         return self._replacer.text(rule.action, matched.encode("utf-8", "surrogatepass"))
 
-
-def matches(pattern: re.Pattern[str], text: str, keep: Collection[str] = ()) -> list[Span]:
-    """Spans of the matches that are not empty and not inside a kept text."""
-    spans = [match.span() for match in pattern.finditer(text) if match.end() > match.start()]
-    if not spans or not keep:
-        return spans
-    kept = [found.span() for digest in keep for found in re.finditer(re.escape(digest), text)]
-    return [(a, b) for a, b in spans if not any(start <= a and b <= end for start, end in kept)]
+    def _any(self, text: str) -> bool:
+        return any(self._allowance.found(pattern, text) for _, pattern in self.rules)
 
 
 def splice(text: str, changes: Sequence[tuple[Span, str]]) -> str:

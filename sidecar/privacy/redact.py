@@ -15,9 +15,10 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from sidecar.errors import ConfigError
+from sidecar.privacy.allowance import Allowance, TooLong
 from sidecar.privacy.bodies import BodyRules, Found, OpenBody
 from sidecar.privacy.heads import HeadRules, needs_key, without_header
-from sidecar.privacy.patterns import Patterns, matches
+from sidecar.privacy.patterns import Patterns
 from sidecar.privacy.replacement import Replacer
 from sidecar.privacy.rules import DEFAULT_RULES, MAX_RULES, Rule, Target
 from sidecar.privacy.target import TargetRules
@@ -59,7 +60,13 @@ class _Side:
     """The rules that hold for requests, or for responses."""
 
     def __init__(
-        self, name: str, rules: Sequence[Rule], defaults: Sequence[Rule], replacer: Replacer, opener: OpenBody
+        self,
+        name: str,
+        rules: Sequence[Rule],
+        defaults: Sequence[Rule],
+        replacer: Replacer,
+        opener: OpenBody,
+        allowance: Allowance,
     ) -> None:
         by_target = {
             target: [rule for rule in rules if rule.where.target is target and getattr(rule.where, name)]
@@ -67,7 +74,7 @@ class _Side:
         }
         self.name = name
         self.body = f"{name}_body"
-        self.patterns = Patterns(by_target[Target.REGEX], replacer)
+        self.patterns = Patterns(by_target[Target.REGEX], replacer, allowance)
         # Of both sides: a response's Location repeats what a query said.
         asked = [rule for rule in rules if rule.where.target is Target.QUERY]
         queries = {rule.where.selector.casefold(): rule for rule in reversed(asked)}
@@ -137,8 +144,11 @@ class Redactor:
         open_body: OpenBody,
         hash_key: bytes | None = None,
         defaults: bool = True,
+        overran: Callable[[], None] = lambda: None,
     ) -> None:
         """`rules` in the order they were given; `defaults` adds those for credentials in headers.
+
+        `overran` is called whenever regular expressions were stopped.
 
         Raises ConfigError if a rule hashes and there is no key, or for too many rules.
         """
@@ -151,8 +161,9 @@ class Redactor:
             )
         replacer = Replacer(hash_key)
         default_rules = DEFAULT_RULES if defaults else ()
-        self._request = _Side("request", rules, default_rules, replacer, open_body)
-        self._response = _Side("response", rules, default_rules, replacer, open_body)
+        allowance = Allowance(overran)
+        self._request = _Side("request", rules, default_rules, replacer, open_body, allowance)
+        self._response = _Side("response", rules, default_rules, replacer, open_body, allowance)
         self._order = {
             rule.text: number for number, rule in reversed(list(enumerate((*rules, *default_rules))))
         }
@@ -164,8 +175,9 @@ class Redactor:
     ) -> Redaction:
         """What may be stored of an exchange; the very objects handed in if no rule applies.
 
-        `observe` is called whenever a body or the request's target changed. Never
-        raises: an exchange that cannot be redacted comes back empty.
+        `observe` is called whenever a body or the request's target changed. An
+        exchange that cannot be redacted comes back empty. Raises TooLong, and
+        nothing else, when regular expressions were stopped over its heads.
         """
         if not self._has_body_rules and (
             request.head in self._request.clean
@@ -175,6 +187,8 @@ class Redactor:
             return Redaction(request, response, observation, None, False)
         try:
             return self._redact(request, response, observation, observe)
+        except TooLong:
+            raise
         except Exception as error:
             # What a fault of ours kept from being looked at must not be stored, and must not stop the
             # analyst for ever either. The fault's text can quote values: only its kind is logged.
@@ -208,7 +222,11 @@ class Redactor:
         if observation is None or not (self._request.patterns or self._response.patterns):
             return observation
         for side, columns in ((self._request, observation.inputs), (self._response, observation.outputs)):
-            rule = _found_in(columns, side.patterns)
+            try:
+                rule = _found_in(columns, side.patterns)
+            except TooLong as error:
+                account.dropped["decoded"] = str(error)
+                return None
             if rule is not None:
                 account.hits.add(rule.text)
                 account.dropped["decoded"] = "a regular expression matches a decoded value"
@@ -231,11 +249,12 @@ def _found_in(columns: dict[str, list[Any]], patterns: Patterns) -> Rule | None:
     if not patterns:
         return None
     written = _DIGEST.sub("", orjson.dumps(columns, option=orjson.OPT_NON_STR_KEYS).decode())
-    suspects = [(rule, pattern) for rule, pattern in patterns.rules if pattern.search(written)]
+    patterns.begin(len(written))
+    suspects = patterns.found(written)
     # The match may lie across several values, which is none.
     texts = [_DIGEST.sub("", text) for text in _scalars(columns)] if suspects else []
     for rule, pattern in suspects:
-        if any(matches(pattern, text) for text in texts):
+        if any(patterns.matches(pattern, text) for text in texts):
             return rule
     return None
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from sidecar.privacy.allowance import Pattern
 from sidecar.privacy.jsonpath import Path
 
 MAX_RULES: Final = 256
@@ -56,7 +57,7 @@ class Where:
     request: bool = True
     response: bool = True
     path: Path | None = None
-    pattern: re.Pattern[str] | None = None
+    pattern: Pattern | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +129,15 @@ def parse_where(text: str, allowed: Iterable[Target] = tuple(Target)) -> Where:
     return Where(target, selector, request, response, pattern=_pattern(selector))
 
 
-def _pattern(text: str) -> re.Pattern[str]:
+def _pattern(text: str) -> Pattern:
+    # Loaded for the first rule that needs it. Python's own engine cannot be stopped.
+    import regex  # type: ignore[import-untyped]
+
     try:
-        pattern = re.compile(text)
-    except (re.error, RecursionError, OverflowError) as error:
+        pattern: Pattern = regex.compile(text)
+    except (regex.error, RecursionError, OverflowError, ValueError) as error:
         raise ValueError(f"has no valid regular expression: {error}: write one as in Python's re") from error
-    if pattern.match("") or pattern.flags & re.LOCALE:
+    if pattern.flags & regex.LOCALE or pattern.search("", timeout=1.0) is not None:
         raise ValueError("matches the empty text, which is everywhere: write a narrower regular expression")
     return pattern
 

@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import hmac
 import json
-import re
 import zlib
 from dataclasses import replace
 from typing import Any, cast
@@ -12,6 +11,7 @@ from typing import Any, cast
 import pytest
 
 from sidecar.errors import ConfigError
+from sidecar.privacy.allowance import Pattern
 from sidecar.privacy.redact import Redactor
 from sidecar.privacy.rules import DEFAULT_HEADERS, parse_rule
 from sidecar.records import Message
@@ -399,11 +399,11 @@ def test_too_many_rules_are_refused() -> None:
 
 def test_a_fault_in_a_rule_empties_the_exchange_and_logs_no_value(caplog: pytest.LogCaptureFixture) -> None:
     class Faulty:
-        def finditer(self, text: str) -> None:
+        def finditer(self, text: str, timeout: float) -> None:
             raise RuntimeError(text)
 
     sound = parse_rule("regex:x=mask")
-    rule = replace(sound, where=replace(sound.where, pattern=cast("re.Pattern[str]", Faulty())))
+    rule = replace(sound, where=replace(sound.where, pattern=cast(Pattern, Faulty())))
     tool = Redactor([rule], open_body, KEY)
     result = tool.redact(request(b"{}", target=b"/s3cret"), response(), None, observe)
     assert b"s3cret" not in stored_bytes(result)
