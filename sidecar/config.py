@@ -19,7 +19,7 @@ from sidecar.errors import ConfigError
 from sidecar.records import Epoch
 from sidecar.settings_sources import Flags, Raw, gather, service_variables
 from sidecar.settings_table import BY_KEY, ROUTE_KEYS, TABLE, Setting, default
-from sidecar.settings_values import Address, parse_route_name
+from sidecar.settings_values import EVERY_ADDRESS, Address, parse_route_name
 from sidecar.shipping.location import shown
 
 __all__ = ["Address", "Handover", "RouteSettings", "Settings", "journal_folder", "load", "service_variables"]
@@ -238,7 +238,7 @@ def _check_addresses(settings: Settings) -> None:
                 )
 
 
-_WILDCARDS = ("0.0.0.0", "::")
+_WILDCARDS = ("0.0.0.0", "::", EVERY_ADDRESS)
 
 
 def _overlap(one: Address, other: Address) -> bool:

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from sidecar.errors import ConfigError, SidecarError
-from sidecar.settings_values import Address
+from sidecar.settings_values import EVERY_ADDRESS, Address
 
 BACKLOG = 4096
 """Connections that wait in the kernel while a killed recorder is started again."""
@@ -21,6 +21,12 @@ Resolved = list[tuple[int, Any]]
 
 def resolve(name: str, address: Address) -> Resolved:
     """What a host name means here. Raises ConfigError; `name` is the setting's."""
+    if address.host == EVERY_ADDRESS:
+        # IPv6 first: `listen` skips a family that the machine lacks, unless it is the last.
+        return [
+            (socket.AF_INET6, ("::", address.port, 0, 0)),
+            (socket.AF_INET, ("0.0.0.0", address.port)),
+        ]
     try:
         found = socket.getaddrinfo(
             address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

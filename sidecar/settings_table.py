@@ -14,12 +14,12 @@ from typing import Any
 
 from sidecar.settings_values import (
     one_of,
-    parse_address,
     parse_business_key,
     parse_count,
     parse_digest,
     parse_duration,
     parse_label,
+    parse_listen,
     parse_name,
     parse_path,
     parse_person,
@@ -72,7 +72,7 @@ class Setting:
 
 
 def _address(key: str, default: str | None, meaning: str, per_route: bool = False) -> Setting:
-    return Setting(key, "HOST:PORT", parse_address, default, meaning, per_route=per_route)
+    return Setting(key, "HOST:PORT", parse_listen, default, meaning, per_route=per_route)
 
 
 def _duration(key: str, default: str, meaning: str, minimum: str = "0", maximum: str = "7d") -> Setting:

@@ -34,6 +34,10 @@ _BYTES = {
 }
 
 
+EVERY_ADDRESS = "*"
+"""Host of an address to listen on: IPv4 and IPv6, as far as the machine has them."""
+
+
 class Address(msgspec.Struct, frozen=True):
     """A TCP address: IP literal (no brackets) or host name, and port."""
 
@@ -62,9 +66,19 @@ def parse_address(text: str, allow_zero: bool = True) -> Address:
         )
     if bracketed:
         host = host[1:-1]
+        # A template that fills in a pod's address cannot know its family: IPv4 may stand in brackets too.
+        bracketed = re.fullmatch(r"[0-9.]+", host) is None
     if not _is_host(host, bracketed):
         raise ValueError("has no valid host: write an IP address or a host name before the port")
     return Address(host, int(port_text))
+
+
+def parse_listen(text: str) -> Address:
+    """An address to listen on: as `parse_address`, or `*:PORT` for every address of both families."""
+    host, _, port = text.rpartition(":")
+    if host != EVERY_ADDRESS:
+        return parse_address(text)
+    return Address(EVERY_ADDRESS, parse_address(f"localhost:{port}").port)
 
 
 def _is_host(host: str, bracketed: bool) -> bool:

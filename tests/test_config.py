@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sidecar.config import Address, Settings, journal_folder, load, service_variables
 from sidecar.errors import ConfigError
 from sidecar.settings_table import BY_KEY, TABLE, default
-from sidecar.settings_values import parse_address, parse_duration, parse_size, parse_upstream
+from sidecar.settings_values import parse_address, parse_duration, parse_listen, parse_size, parse_upstream
 
 LEAST = {"listen": "127.0.0.1:8080", "upstream": "http://127.0.0.1:8000", "store": "/records"}
 DIGEST = "sha256:" + "0123456789abcdef" * 4
@@ -379,3 +379,21 @@ def test_routes_that_are_no_list_are_refused(tmp_path: Path) -> None:
     for text in ("routes: none\n", "routes: []\n", "routes: {a: b}\n"):
         assert "must be a list of routes" in mistake({"config": yaml_file(tmp_path, text)})
     assert "must hold `key: value` lines" in mistake({"config": yaml_file(tmp_path, "routes: [a]\n")})
+
+
+def test_star_listens_on_both_families_and_is_no_upstream() -> None:
+    assert parse_listen("*:8080") == Address("*", 8080)
+    with pytest.raises(ValueError, match="no valid host"):
+        parse_upstream("http://*:8080")
+    with pytest.raises(ConfigError, match="the sidecar's own listen"):
+        load({**LEAST, "listen": "*:8080", "upstream": "http://127.0.0.1:8080"}, {})
+    with pytest.raises(ConfigError, match="give each its own port"):
+        load({**LEAST, "listen": "*:9900"}, {})
+
+
+def test_an_ipv4_address_may_stand_in_brackets_but_no_name() -> None:
+    assert parse_upstream("http://[10.1.2.3]:8080") == Address("10.1.2.3", 8080)
+    assert parse_upstream("http://[fd00::1]:8080") == Address("fd00::1", 8080)
+    for text in ("http://[model]:8080", "http://[10.1.2]:8080", "http://[]:8080"):
+        with pytest.raises(ValueError):
+            parse_upstream(text)
