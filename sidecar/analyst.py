@@ -23,16 +23,18 @@ from typing import Protocol
 
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
-from sidecar.errors import JournalFull, StoreError
+from sidecar.errors import JournalFull
 from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
+from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.records import Epoch, Position
 from sidecar.sealing import Sealer
 from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.knowledge import MonitorKey
 from sidecar.shipping.sink import Sink
-from sidecar.shipping.state import AnalystState, Pending
+from sidecar.shipping.state import AnalystState
 from sidecar.suspects import Suspects
+from sidecar.uploading import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -93,35 +95,33 @@ class Analyst:
         clock: Clock,
         live: LiveBoot | None = None,
         backoff: Backoff | None = None,
+        panes: PaneShipper | None = None,
         give_back: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._tail = tail
         self._state = state
-        self._sink = sink
         self._analysis = analysis
         self._sealer = sealer
         self._live = live or LiveBoot()
         self._suspects = suspects
         self._limits = limits
         self._clock = clock
-        self._backoff = backoff or Backoff()
+        self._panes = panes or PaneShipper(Whereabouts(), 0, clock)
         self._give_back = give_back
         self._sleep = sleep
         self._state_backoff = Backoff(cap_s=5.0)
         # Reentrant use is not needed; it guards monitors against the console's thread.
         self.counting = threading.Lock()
         self._batch_limit = max(limits.batch_bytes >> min(suspects.encode_deaths, 16), LEAST_BATCH_BYTES)
-        self._put_at_ns = 0
         self._commit_at_ns = 0
         self._release_at_ns = 0
         self._released = Position(0, 0)
-        self._store_error = ""
         self._state_error = ""
         self._started_us = clock.wall_us()
-        self._pending: list[Pending] = state.pending()
-        known = state.load()
-        self._shipping = known.shipping
+        self._uploads = Uploads(
+            state, sink, clock, backoff or Backoff(), state.load().shipping, lambda: self._release(force=True)
+        )
         self._since_ns: int | None = None
         self._since_us = 0
         self._intake = self._fresh_intake()
@@ -133,15 +133,16 @@ class Analyst:
 
     def step(self) -> float:
         """Do what is due. Returns the seconds after which there may be something to do again."""
-        self._ship()
+        self._uploads.ship()
         busy = self._read()
         self._keep_alive()
-        if self._due():
+        if self._due() or (self._panes.due() and self._now() >= self._commit_at_ns):
             self._flush()
             busy = True
         self._release(force=False)
         self._publish()
-        if busy or (self._pending and self._now() >= self._put_at_ns):
+        next_ns = self._uploads.next_ns()
+        if busy or (next_ns is not None and self._now() >= next_ns):
             return 0.0
         return POLL_S
 
@@ -151,7 +152,7 @@ class Analyst:
         True when nothing is left behind. What is left is shipped by the next boot.
         """
         while self._now() < deadline_ns:
-            self._ship()
+            self._uploads.ship()
             if not self._read():
                 if self._now() < self._commit_at_ns:
                     # Not read to its end: what is there waits for memory or for the state's disk.
@@ -159,21 +160,22 @@ class Analyst:
                     continue
                 if self._at_end:
                     self._close_logs()
-                if self._waiting():
-                    self._flush()
-                elif not self._pending:
+                if self._waiting() or (self._at_end and self._panes.due_at_end()):
+                    self._flush(final=self._at_end)
+                elif self._uploads.settled:
                     self._release(force=True)
                     self._publish()
                     return True
-                if self._pending and self._now() < self._put_at_ns:
-                    self._wait_until(min(self._put_at_ns, deadline_ns))
+                next_ns = self._uploads.next_ns()
+                if next_ns is not None and self._now() < next_ns:
+                    self._wait_until(min(next_ns, deadline_ns))
         self._publish()
         return False
 
     def recover(self, reason: str) -> None:
         """Begin again from the last commit, after an error that nobody foresaw."""
         self._give_up(reason)
-        self._pending = self._state.pending()
+        self._uploads.reload()
         self._publish()
 
     def summaries(self) -> list[tuple[MonitorKey, dict[str, object]]]:
@@ -229,8 +231,9 @@ class Analyst:
         return self._since_ns is not None
 
     def _room(self) -> bool:
-        befores = {pending.before for pending in self._pending}
-        size = sum(pending.size for pending in self._pending)
+        waiting = self._uploads.batches
+        befores = {pending.before for pending in waiting}
+        size = sum(pending.size for pending in waiting)
         return len(befores) < FLUSHES_WAITING and size < FLUSHES_WAITING * self._limits.batch_bytes
 
     def _read(self) -> bool:
@@ -267,7 +270,7 @@ class Analyst:
             return False
         return self._full() or self._now() - self._since_ns >= self._limits.batch_age_s * 1e9
 
-    def _flush(self) -> None:
+    def _flush(self, final: bool = False) -> None:
         """Seal and encode what was read and commit it with cursor, trees, statistics and totals."""
         intake = self._intake
         try:
@@ -277,12 +280,18 @@ class Analyst:
             batches = [self._sealer.seal(group, intake.known) for group in groups]
             intake.count("leaves", sum(each.records for each in batches))
             self._suspects.idle()
+            with self.counting:
+                waiting = self._uploads.waiting_statistics
+                statistics = self._panes.take(intake.monitors, intake.known, waiting, final)
+            if statistics:
+                intake.changed.update(intake.monitors)
             monitors = {key: intake.monitors[key].state() for key in intake.changed}
-            self._state.commit(intake.known, monitors, batches, self._since_us)
+            self._state.commit(intake.known, monitors, batches, self._since_us, statistics)
         except (JournalFull, MemoryError) as error:
             self._give_up(str(error) or "out of memory while encoding a batch")
             return
         self._suspects.committed(intake.known.cursor.segment)
+        self._panes.committed(final)
         if self._state_error:
             log.info("analyst state written again")
         self._state_error = ""
@@ -290,7 +299,7 @@ class Analyst:
         self._batch_limit = min(self._batch_limit * 2, self._limits.batch_bytes)
         self._since_ns = None
         intake.committed()
-        self._pending = self._state.pending()
+        self._uploads.reload()
         del batches, monitors
         self._give_back()
 
@@ -308,40 +317,6 @@ class Analyst:
             self._intake.forget()
         self._intake = self._fresh_intake()
 
-    def _ship(self) -> None:
-        """Put the oldest pending batches, until one fails."""
-        while self._pending and self._now() >= self._put_at_ns:
-            pending = self._pending[0]
-            try:
-                self._sink.put(pending.name, self._state.data(pending))
-            except (StoreError, JournalFull) as error:
-                self._put_failed(str(error))
-                return
-            shipping = dict(self._shipping)
-            shipping["batches"] = shipping.get("batches", 0) + 1
-            shipping["bytes"] = shipping.get("bytes", 0) + pending.size
-            shipping["rows"] = shipping.get("rows", 0) + pending.records
-            shipping["last_us"] = self._clock.wall_us()
-            try:
-                self._state.shipped(pending, shipping)
-            except JournalFull as error:
-                self._put_failed(str(error))
-                return
-            self._shipping = shipping
-            del self._pending[0]
-            if self._store_error:
-                log.info("store %s takes batches again", self._sink.description)
-            self._store_error = ""
-            self._backoff.succeeded()
-            self._release(force=True)
-
-    def _put_failed(self, reason: str) -> None:
-        wait_s = self._backoff.failed()
-        self._put_at_ns = self._now() + int(wait_s * 1e9)
-        if self._store_error != reason:
-            log.warning("%s", reason, extra={"pending_batches": len(self._pending)})
-        self._store_error = reason
-
     def _release(self, force: bool) -> None:
         if not force and self._now() < self._release_at_ns:
             return
@@ -354,19 +329,20 @@ class Analyst:
     def _publish(self) -> None:
         known = self._intake.known
         rows = self._intake.rows
-        oldest_us = self._pending[0].since_us if self._pending else self._since_us if rows else 0
+        uploads, waiting = self._uploads, self._uploads.batches
+        oldest_us = waiting[0].since_us if waiting else self._since_us if rows else 0
         self.snapshot = Snapshot(
             totals=dict(known.totals),
-            shipping=dict(self._shipping),
+            shipping=dict(uploads.shipping),
             read_seq={name: end.seq for name, end in known.logs.items()},
             caught_up_us=self._caught_up_us,
             waiting_rows=rows,
-            pending=len(self._pending),
-            pending_bytes=sum(pending.size for pending in self._pending),
-            pending_rows=sum(pending.records for pending in self._pending),
+            pending=len(waiting),
+            pending_bytes=sum(pending.size for pending in waiting),
+            pending_rows=sum(pending.records for pending in waiting),
             oldest_us=oldest_us,
-            store_error=self._store_error,
-            store_failures=self._backoff.failures,
+            store_error=uploads.records.error,
+            store_failures=uploads.records.backoff.failures,
             state_error=self._state_error,
             batch_limit_bytes=self._batch_limit,
             started_us=self._started_us,

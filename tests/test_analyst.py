@@ -218,11 +218,11 @@ def test_a_state_without_room_makes_batches_smaller_and_loses_nothing(
     commit = bench.state.commit
     refused = []
 
-    def full(known: object, monitors: object, batches: list[object], since_us: int = 0) -> None:
+    def full(known: object, monitors: object, batches: list[object], *rest: object) -> None:
         if sum(each.records for each in batches) > 600:  # type: ignore[attr-defined]
             refused.append(len(batches))
             raise JournalFull("no space")
-        commit(known, monitors, batches, since_us)  # type: ignore[arg-type]
+        commit(known, monitors, batches, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(bench.state, "commit", full)
     bench.run(analyst, 400)

@@ -53,6 +53,18 @@ class Tree:
 
 
 @dataclass(slots=True)
+class PaneBook:
+    """What was shipped of the statistics, so that each count is shipped once."""
+
+    writer: str = ""
+    """16 hex digits that this state gave itself; empty before the first panes."""
+    serial: int = 0
+    """Number of the next file of panes."""
+    plans: list[str] = field(default_factory=list)
+    """Digests of plans that were handed over to the store, latest last."""
+
+
+@dataclass(slots=True)
 class Knowledge:
     """Everything the state holds but the batches' bytes; what a restarted analyst begins with."""
 
@@ -63,3 +75,4 @@ class Knowledge:
     trees: dict[str, Tree] = field(default_factory=dict)
     epochs: dict[EpochKey, Epoch] = field(default_factory=dict)
     monitors: dict[MonitorKey, bytes] = field(default_factory=dict)
+    panes: PaneBook = field(default_factory=PaneBook)

@@ -8,8 +8,8 @@ from typing import Protocol
 
 
 def names_its_content(name: str) -> bool:
-    """Whether an object of that name can only have one content: the name of a batch holds its hash."""
-    return name.startswith("records/")
+    """Whether an object of that name can only have one content: its hash is in it."""
+    return name.startswith(("records/", "statistics/plans/", "statistics/panes/"))
 
 
 class PutResult(Enum):

@@ -19,12 +19,13 @@ Keys of the one database (all values msgpack unless said otherwise):
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
     monitor/SHA-256          [route, digest, state]
+    panes                    [writer, next serial number, digests of plans handed over]
     pending/NUMBER           [name, size, rows, cursor before it, when its first row was read]; objects that a
-                             batch needs stand before it, with no rows
+                             batch needs stand before it, with no rows; so do statistics, by themselves
     part/NUMBER/PART         a pending batch's raw bytes, PART_BYTES each but the last
 
-NUMBER is a big-endian u64, PART a big-endian u32. The bytes of objects that
-stand before a batch, which are keys, are in files of their own, `object-NUMBER`,
+NUMBER is a big-endian u64, PART a big-endian u32. The bytes of objects without
+rows, some of which are keys, are in files of their own, `object-NUMBER`,
 beside the environment: what a transaction deletes stays in its free pages, a
 file that is unlinked is gone.
 """
@@ -45,7 +46,7 @@ import msgpack  # type: ignore[import-untyped]
 
 from sidecar.errors import JournalError, JournalFull, JournalVersion
 from sidecar.records import Epoch, Position
-from sidecar.shipping.knowledge import Knowledge, LogEnd, MonitorKey, Tree
+from sidecar.shipping.knowledge import Knowledge, LogEnd, MonitorKey, PaneBook, Tree
 from sidecar.shipping.parquet import EncodedBatch
 
 FORMAT = 2
@@ -54,6 +55,7 @@ MAP_BYTES = 1 << 32
 PART_BYTES = 256 * 1024
 """Small enough that freed runs of pages are found again instead of growing the file."""
 
+STATISTICS = "statistics/"
 _PENDING = b"pending/"
 _PART = b"part/"
 _MONITOR = b"monitor/"
@@ -71,6 +73,11 @@ class Pending:
     """The cursor before the batch's rows were read: until it is shipped, the journal is needed from here."""
     since_us: int
     """Wall clock when the first of its rows was read."""
+
+    @property
+    def aside(self) -> bool:
+        """Whether it is statistics: no record, and no reason to hold the journal or other objects up."""
+        return self.name.startswith(STATISTICS)
 
 
 class AnalystState:
@@ -149,6 +156,7 @@ class AnalystState:
             for boot, *fields in _get(transaction, b"epochs", []):
                 epoch = Epoch(*fields)
                 known.epochs[boot, epoch.route, epoch.number] = epoch
+            known.panes = PaneBook(*_get(transaction, b"panes", ()))
             for _, value in _under(transaction, _MONITOR):
                 route, digest, state = msgpack.unpackb(value)
                 known.monitors[route, digest] = state
@@ -160,8 +168,11 @@ class AnalystState:
         monitors: Mapping[MonitorKey, bytes],
         batches: Sequence[EncodedBatch],
         since_us: int = 0,
+        statistics: Sequence[tuple[str, bytes]] = (),
     ) -> None:
         """Make one moment durable: what `known` says was read, the changed `monitors`, new pending batches.
+
+        `statistics` are objects by name that wait for the store likewise, in this order.
 
         All or nothing. `known.monitors` and `known.shipping` are not looked at.
         Raises JournalFull when the disk has no room for it.
@@ -179,6 +190,7 @@ class AnalystState:
             transaction.put(
                 b"epochs", msgpack.packb([_epoch_row(boot, e) for (boot, *_), e in known.epochs.items()])
             )
+            transaction.put(b"panes", msgpack.packb(astuple(known.panes)))
             for (route, digest), state in monitors.items():
                 name = hashlib.sha256(f"{route}\0{digest}".encode()).digest()
                 transaction.put(_MONITOR + name, msgpack.packb((route, digest, state)))
@@ -186,11 +198,12 @@ class AnalystState:
             for batch in batches:
                 for needed, data in batch.before:
                     number += 1
-                    self._write_file(number, data)
-                    row = (needed, len(data), 0, (before.volume, before.segment), since_us)
-                    transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
+                    self._put_object(transaction, number, needed, data, before, since_us)
                 number += 1
                 _put_batch(transaction, number, batch, before, since_us)
+            for name_of_object, data in statistics:
+                number += 1
+                self._put_object(transaction, number, name_of_object, data, before, since_us)
 
         self._write(write)
 
@@ -241,14 +254,27 @@ class AnalystState:
 
     def releasable(self) -> Position:
         """Up to here the journal is not needed any more: all of it is in the store."""
-        waiting = self.pending()
-        return waiting[0].before if waiting else self.cursor()
+        waiting = next((each for each in self.pending() if not each.aside), None)
+        return waiting.before if waiting else self.cursor()
 
     def close(self) -> None:
         self._env.close()
 
     def _file(self, number: int) -> Path:
         return self.folder / f"object-{number}"
+
+    def _put_object(
+        self,
+        transaction: lmdb.Transaction,
+        number: int,
+        name: str,
+        data: bytes,
+        before: Position,
+        since_us: int,
+    ) -> None:
+        self._write_file(number, data)
+        row = (name, len(data), 0, (before.volume, before.segment), since_us)
+        transaction.put(_PENDING + struct.pack(">Q", number), msgpack.packb(row))
 
     def _write_file(self, number: int, data: bytes) -> None:
         """Durable before the transaction that names it; what none names is swept at the next start."""

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.errors import JournalVersion
 from sidecar.records import Epoch, Position
-from sidecar.shipping.knowledge import START, Knowledge, LogEnd, Tree
+from sidecar.shipping.knowledge import START, Knowledge, LogEnd, PaneBook, Tree
 from sidecar.shipping.parquet import EncodedBatch
 from sidecar.shipping.state import PART_BYTES, AnalystState
 
@@ -147,3 +147,22 @@ def test_a_damaged_state_is_moved_aside_with_a_warning(folder: Path, junk: bytes
     assert len(warnings) == 1
     assert "moved to" in warnings[0]
     assert (folder.with_name("analyst-damaged-1") / "data.mdb").exists()
+
+
+def test_statistics_wait_by_themselves_and_hold_no_journal(folder: Path) -> None:
+    state = AnalystState.open(folder)
+    known = Knowledge(Position(1, 5), panes=PaneBook("ab" * 8, 3, ["p"]))
+    state.commit(
+        known, {}, [some(1)], 5, [("statistics/plans/p.json", b"plan"), ("statistics/panes/x", b"1")]
+    )
+    state.close()
+    state = AnalystState.open(folder)
+    assert state.load().panes == PaneBook("ab" * 8, 3, ["p"])
+    batch, plan, panes = state.pending()
+    assert [each.aside for each in (batch, plan, panes)] == [False, True, True]
+    assert (state.data(plan), state.data(panes)) == (b"plan", b"1")
+    assert state.releasable() == START
+    state.shipped(batch, {})
+    assert state.releasable() == Position(1, 5)
+    state.shipped(plan, {})
+    assert [each.name for each in state.pending()] == ["statistics/panes/x"]
