@@ -124,6 +124,10 @@ class Guard:
             return deaths < few
         return self._reader is None or deaths < many
 
+    def client(self, address: str) -> str:
+        """What may be stored of a peer's address; empty when nothing may be."""
+        return address if self._redactor is None else self._redactor.client(address)
+
     def watch(self, monitor: Monitor) -> Monitor:
         """A new monitor, fit for what this guard lets it count."""
         return GuardedMonitor(monitor, self._stamp) if self._stamp else monitor

@@ -236,6 +236,7 @@ class Intake:
             self.count("decode_errors")
         if kept.redacted is not None:
             self.count("redacted")
+        exchange.client = self._guard.client(exchange.client)
         group.exchange(
             exchange,
             kept.request,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import logging
 import signal
 import subprocess
@@ -138,6 +139,35 @@ def test_a_redacted_field_is_counted_and_never_shown_or_stored(tmp_path: Path) -
     assert name["count"] == 4
     assert "p1" in str(summary["window"]["features"]["person"])  # type: ignore[index]
     logs_of(rig.store)
+
+
+@pytest.mark.parametrize(
+    ("action", "stored"),
+    [
+        ("drop", None),
+        ("mask", "***"),
+        ("hash", hmac.new(bytes(range(32)), b"2001:db8::7", "sha256").hexdigest()),
+    ],
+)
+def test_the_address_of_a_client_is_under_rules_too(tmp_path: Path, action: str, stored: str | None) -> None:
+    made = people(2)
+    for each in made:
+        each.client = "2001:db8::7:4711"
+    # Heads that were seen before take a shorter way, and a body of no rule's is not looked at.
+    for rule in ("header:x-nobody=mask", "request.body:$.name=mask"):
+        folder = tmp_path / rule[:4]
+        folder.mkdir()
+        key = folder / "hash.key"
+        key.write_bytes(bytes(range(32)))
+        key.chmod(0o400)
+        rig = Rig(folder, redact=(f"client={action}", rule), hash_key=str(key))
+        rig.fill(made)
+        assert rig.start().finish(10**12)
+        rows = rig.rows()
+        assert [row["client"] for row in rows] == [stored] * 2
+        assert all(f"client={action}" in orjson.loads(row["redacted"])["rules"] for row in rows)
+        assert b"2001:db8" not in rig.bytes_of_everything()
+        logs_of(rig.store)
 
 
 def test_redacted_fields_need_not_even_be_counted(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def _facts(shown: Shown) -> Iterator[str]:
     yield _fact("log", safe(str(row["log"])))
     yield _fact("sealed as", f"leaf {row['leaf_index']} in {safe(shown.file)}")
     if row["kind"] == "exchange":
-        yield _fact("connection", safe(f"{row['connection']} from {row['client']}"))
+        client = row["client"] or "an address that is not kept"
+        yield _fact("connection", safe(f"{row['connection']} from {client}"))
     yield _fact("request began", f"{readable(start)}  ({start} µs)")
     for name, label in _MOMENTS:
         if row[name] is not None:

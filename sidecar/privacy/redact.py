@@ -167,6 +167,8 @@ class Redactor:
         self._order = {
             rule.text: number for number, rule in reversed(list(enumerate((*rules, *default_rules))))
         }
+        self._replacer = replacer
+        self._client = next((rule for rule in rules if rule.where.target is Target.CLIENT), None)
         self._has_body_rules = bool(self._request.bodies) or bool(self._response.bodies)
         self._has_rules = bool(self._order)
 
@@ -184,7 +186,7 @@ class Redactor:
             and response.head in self._response.clean
             and not (request.trailers or request.interim or response.trailers or response.interim)
         ):
-            return Redaction(request, response, observation, None, False)
+            return Redaction(request, response, observation, self._text(self._account()), False)
         try:
             return self._redact(request, response, observation, observe)
         except TooLong:
@@ -197,10 +199,20 @@ class Redactor:
             empty = [Message(b"", b"", length=each.length, complete=False) for each in (request, response)]
             return Redaction(empty[0], empty[1], None, orjson.dumps(said).decode(), False)
 
+    def client(self, address: str) -> str:
+        """What may be stored of a peer's `HOST:PORT`; empty when nothing may be."""
+        if self._client is None or not address:
+            return address
+        host = address.rpartition(":")[0]
+        return self._replacer.text(self._client.action, host.encode())
+
+    def _account(self) -> _Account:
+        return _Account(set() if self._client is None else {self._client.text}, {}, [])
+
     def _redact(
         self, request: Message, response: Message, observation: Observation | None, observe: Observe
     ) -> Redaction:
-        account = _Account(set(), {}, [])
+        account = self._account()
         drop_opaque = self._has_body_rules or (
             # Its headers are compressed, so that header rules cannot look at them.
             self._has_rules and not request.head and request.body.startswith(_HTTP2_PREFACE)

@@ -4,6 +4,7 @@
     [request.|response.]header:NAME       a header, interim heads and trailers too; `*` stands for any letters
     query:KEY                             a parameter of the request's target
     [request.|response.]regex:PATTERN     text in bodies, header values and the target
+    client                                the peer's address, as the column `client` has it
 
 `ACTION` is `drop`, `mask` or `hash`. Without a prefix a rule holds for both
 sides. The last `=` of the text ends WHERE, so a pattern may hold others.
@@ -12,7 +13,7 @@ sides. The last `=` of the text ends WHERE, so a pattern may hold others.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -45,6 +46,7 @@ class Target(Enum):
     HEADER = "header"
     QUERY = "query"
     REGEX = "regex"
+    CLIENT = "client"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +104,13 @@ def parse_mapping(mapping: Mapping[str, str]) -> Rule:
     return parse_rule(f"{mapping['where']}={mapping['action']}")
 
 
-def parse_where(text: str, allowed: Iterable[Target] = tuple(Target)) -> Where:
+def parse_where(text: str, allowed: Collection[Target] = tuple(Target)) -> Where:
     """A place such as `request.body:$.applicant.id` or `header:x-customer`; ValueError as `parse_rule`."""
+    if text == Target.CLIENT.value and Target.CLIENT in allowed:
+        return Where(Target.CLIENT, "", True, False)
     place, colon, selector = text.partition(":")
     side, dot, kind = place.rpartition(".")
-    kinds = [target.value for target in allowed]
+    kinds = [target.value for target in allowed if target is not Target.CLIENT]
     if not colon or kind not in kinds or (dot and side not in ("request", "response")):
         raise ValueError(
             f"does not begin with one of {', '.join(kinds)} and a colon "
@@ -143,6 +147,8 @@ def _pattern(text: str) -> Pattern:
 
 
 def _name(where: Where) -> str:
+    if where.target is Target.CLIENT:
+        return where.target.value
     side = "" if where.request == where.response or where.target is Target.QUERY else None
     prefix = side if side is not None else ("request." if where.request else "response.")
     return f"{prefix}{where.target.value}:{where.selector}"

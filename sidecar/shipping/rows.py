@@ -214,7 +214,7 @@ class RowGroup:
                 seq,
                 None,
                 exchange.connection,
-                exchange.client,
+                exchange.client or None,
                 start,
                 start + ended // 1000 if ended >= 0 else None,
                 start + first // 1000 if first >= 0 else None,

@@ -29,6 +29,7 @@ from sidecar.privacy.rules import (
         ("query:email=drop", Target.QUERY, "email", (True, False), Action.DROP),
         (r"regex:\b\d{3}-\d{2}-\d{4}\b=mask", Target.REGEX, r"\b\d{3}-\d{2}-\d{4}\b", (True, True), Action.MASK),
         ("request.regex:a=b=drop", Target.REGEX, "a=b", (True, False), Action.DROP),
+        ("client=hash", Target.CLIENT, "", (True, False), Action.HASH),
         ("header:x-customer = hash", Target.HEADER, "x-customer", (True, True), Action.HASH),
     ],
 )  # fmt: skip
@@ -62,6 +63,8 @@ def test_a_rules_text_is_itself_a_rule_that_means_the_same() -> None:
         ("header:x-a", "is no redaction rule"),
         ("header:x-a=delete", "does not end in =drop, =mask or =hash"),
         ("headers:x-a=drop", "does not begin with one of"),
+        ("request.client=drop", "does not begin with one of"),
+        ("client:10.0.0.1=drop", "does not begin with one of"),
         ("upstream.header:x-a=drop", "does not begin with one of"),
         (".header:x-a=drop", "does not begin with one of"),
         ("header:=drop", "needs 1 to"),
