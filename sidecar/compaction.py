@@ -8,7 +8,7 @@ leaf hashes computed anew from the rows that were written. Only then it is put.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,8 +20,9 @@ from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_parquet, write_parquet
 
 from sidecar.archive.commands import STORE, Problems
-from sidecar.archive.compacted import Portion, compacted_sources, portions
+from sidecar.archive.compacted import Portion, compacted, portions
 from sidecar.archive.inference_table import view_statement
+from sidecar.archive.source import Source
 from sidecar.audit.leaves import NEEDED, leaf_hashes
 from sidecar.audit.parquet import BatchFile
 from sidecar.errors import StoreError
@@ -90,12 +91,14 @@ def compact(
 ) -> None:
     """Repeat many small files of records in few large ones, below compacted/."""
     source, objects = open_source(store), for_command(store)
-    done = compacted_sources(source)
+    done = _once(source, objects, dry_run, as_json)
     made, problems = Made(already=len(done)), Problems()
+    touched: set[str] = set()
     for portion in portions(source, done, _day(before), model, target_size << 20):
         if not dry_run:
             try:
                 made.rows += _compact(objects, portion, made)
+                touched.add(portion.partition)
             except StoreError as error:
                 # Evidence that is damaged or altered must not keep the rest from being compacted.
                 problems(error)
@@ -106,6 +109,8 @@ def compact(
         if not as_json:
             word = "would make" if dry_run else "made"
             click.echo(f"{word} {portion.name} of {len(portion.files):,} files")
+    # Another run may have been at the same evidence meanwhile.
+    _once(source, objects, dry_run, as_json, touched)
     if view is not None:
         location = str(source.root.resolve()) if source.root is not None else store.rstrip("/")
         _write(view, view_statement(location))
@@ -114,6 +119,20 @@ def compact(
     else:
         _summary(made, dry_run)
     problems.leave()
+
+
+def _once(
+    source: Source, objects: Store, dry_run: bool, quiet: bool, partitions: Iterable[str] = ("",)
+) -> set[str]:
+    """Evidence that is repeated, after the removal of compacted files that repeat some of it again."""
+    done, superfluous = compacted(source, partitions)
+    for name in superfluous:
+        if not dry_run:
+            objects.delete(name)
+        if not quiet:
+            word = "would remove" if dry_run else "removed"
+            click.echo(f"{word} {name}: another run repeated the same evidence")
+    return done
 
 
 def _compact(objects: Store, portion: Portion, made: Made) -> int:

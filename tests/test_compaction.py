@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from sidecar.ledger.leaf import canonical, leaf_hash
 from sidecar.ledger.note import SigningKey
+from sidecar.objects_directory import DirectoryStore
 from sidecar.schema import LOG_COLUMNS, ROW_COLUMNS
 from tests.support.commands import sidecar
 from tests.support.sealed_store import DAY_US, START_US, LogMaker, encode
@@ -104,6 +106,52 @@ def test_portions_stay_below_the_size_asked_for(store: Path) -> None:
     assert max(sizes) < 1 << 20
     assert len(sizes) == 3 + 4
     by_id(stored_rows(store / "compacted"))
+
+
+def test_what_two_runs_at_once_have_repeated_twice_is_repeated_once_again(
+    store: Path, tmp_path: Path
+) -> None:
+    """The other run had seen fewer files of the day, and made others of them."""
+    other = tmp_path / "other"
+    shutil.copytree(store, other)
+    for path in (other / "records").rglob("*.parquet"):
+        if "-L000000000000-" in path.name:
+            path.unlink()
+    assert sidecar("compact", "--store", other).code == 0
+    assert sidecar("compact", "--store", store).code == 0
+    expected = by_id(stored_rows(store / "compacted"))
+    shutil.copytree(other / "compacted", store / "compacted", dirs_exist_ok=True)
+    assert len(stored_rows(store / "compacted")) > len(expected)
+    before = evidence(store)
+    would = sidecar("compact", "--store", store, "--dry-run")
+    assert (would.code, would.out.count("would remove")) == (0, 3)
+    assert len(stored_rows(store / "compacted")) > len(expected)
+    ran = sidecar("compact", "--store", store)
+    assert ran.code == 0, ran.err
+    assert ran.out.count("another run repeated the same evidence") == 3
+    assert by_id(stored_rows(store / "compacted")).keys() == expected.keys()
+    assert evidence(store) == before
+    assert "nothing to compact" in sidecar("compact", "--store", store).out
+
+
+def test_a_run_looks_again_for_what_another_one_made_meanwhile(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = DirectoryStore.put_new
+
+    def slow(self: DirectoryStore, name: str, data: bytes) -> bool:
+        monkeypatch.undo()
+        # A whole run of its own, between the reading of the evidence and the putting.
+        assert sidecar("compact", "--store", store, "--target-size", 1).code == 0
+        # As if it had had other sources, and so another name.
+        return began(self, name[: -len(".parquet")] + "f.parquet", data)
+
+    monkeypatch.setattr(DirectoryStore, "put_new", slow)
+    ran = sidecar("compact", "--store", store)
+    assert ran.code == 0, ran.err
+    assert "removed compacted/" in ran.out
+    rows = stored_rows(store / "compacted")
+    assert len(by_id(rows)) == len(rows)
 
 
 def test_days_that_are_not_over_wait(store: Path) -> None:

@@ -49,25 +49,29 @@ class Portion:
         return {"compacted": FORMAT, "rows": sum(rows), "sources": sources}
 
 
-def compacted_sources(source: Source) -> dict[str, str]:
-    """Names of evidence that compacted files repeat, each with the compacted file's name.
+def compacted(source: Source, partitions: Iterable[str] = ("",)) -> tuple[set[str], list[str]]:
+    """Names of the evidence that compacted files repeat, and of compacted files that are one too many.
 
-    Raises StoreError for a compacted file that does not say what it holds, and
-    for evidence that two of them repeat.
+    Runs at the same time can repeat evidence twice. Of two such files the one
+    whose name comes first stays, whoever looks. Raises StoreError for a
+    compacted file that does not say what it holds.
     """
-    found: dict[str, str] = {}
-    for entry in source.objects.list(COMPACTED):
-        if not entry.name.endswith(".parquet"):
-            continue
-        partition = entry.name.removeprefix(COMPACTED + "/").rpartition("/")[0]
-        for each in _sources(source, entry.name, entry.size):
-            name = f"{catalog.RECORDS}/{partition}/{each}"
-            if name in found:
-                raise StoreError(
-                    f"{entry.name} and {found[name]} both repeat {each}: delete one of them and compact again"
-                )
-            found[name] = entry.name
-    return found
+    found: set[str] = set()
+    superfluous: list[str] = []
+    for folder in partitions:
+        entries = source.objects.list(f"{COMPACTED}/{folder}".rstrip("/"))
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if not entry.name.endswith(".parquet"):
+                continue
+            partition = entry.name.removeprefix(COMPACTED + "/").rpartition("/")[0]
+            own = {
+                f"{catalog.RECORDS}/{partition}/{each}" for each in _sources(source, entry.name, entry.size)
+            }
+            if found.isdisjoint(own):
+                found |= own
+            else:
+                superfluous.append(entry.name)
+    return found, superfluous
 
 
 def portions(
