@@ -184,7 +184,7 @@ def _story(row: dict[str, Any]) -> str:
         return f"{row['count']} exchanges left no record: {safe(row['reason'] or '')}"
     if row["kind"] == "delivery":
         return f"not received whole: {row['outcome']}"
-    return safe(f"{row['reason']} {row['details'] or ''}")
+    return safe(" ".join(part for part in (row["reason"], row["details"]) if part))
 
 
 def _milliseconds(start_us: int | None, end_us: int | None) -> str:

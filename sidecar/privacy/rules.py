@@ -115,6 +115,7 @@ def parse_where(text: str, allowed: Collection[Target] = tuple(Target)) -> Where
         raise ValueError(
             f"does not begin with one of {', '.join(kinds)} and a colon "
             "(after request. or response. to mean one side only)"
+            + (", and is not client" if Target.CLIENT in allowed else "")
         )
     target = Target(kind)
     request, response = side != "response", side != "request"

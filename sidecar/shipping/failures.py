@@ -16,9 +16,9 @@ _METADATA = re.compile(r"169\.254\.16|metadata\.google|/latest/api/token|/metada
 _TOKEN_REQUEST = re.compile(r"performing token request|Error performing POST REDACTED|WebIdentity")
 
 _REMEDIES = {
-    "AccessDenied": "grant it to put objects there, see docs/stores.md",
-    "AuthorizationFailure": "grant it to put objects there, see docs/stores.md",
-    "AuthorizationPermissionMismatch": "grant it to put objects there, see docs/stores.md",
+    "AccessDenied": "grant the rights that docs/stores.md names",
+    "AuthorizationFailure": "grant the rights that docs/stores.md names",
+    "AuthorizationPermissionMismatch": "grant the rights that docs/stores.md names",
     "AuthenticationFailed": "check the account's key or token, and this machine's clock",
     "InvalidAccessKeyId": "check the access key",
     "SignatureDoesNotMatch": "check the secret key, and that no proxy rewrites requests",

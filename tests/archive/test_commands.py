@@ -51,6 +51,12 @@ def found(store: Path, *arguments: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
+def test_rows_of_the_log_itself_are_told_by_what_they_have(store: Path) -> None:
+    listed = find(store, "--kind", "all", "--limit", "0").output
+    assert "genesis" in listed
+    assert "None" not in listed
+
+
 def test_records_come_newest_first_over_files_models_and_days(store: Path) -> None:
     rows = found(store, "--limit", "0")
     times = [row["t_request_us"] for row in rows]

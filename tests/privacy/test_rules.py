@@ -64,7 +64,7 @@ def test_a_rules_text_is_itself_a_rule_that_means_the_same() -> None:
         ("header:x-a=delete", "does not end in =drop, =mask or =hash"),
         ("headers:x-a=drop", "does not begin with one of"),
         ("request.client=drop", "does not begin with one of"),
-        ("client:10.0.0.1=drop", "does not begin with one of"),
+        ("client:10.0.0.1=drop", "and is not client"),
         ("upstream.header:x-a=drop", "does not begin with one of"),
         (".header:x-a=drop", "does not begin with one of"),
         ("header:=drop", "needs 1 to"),

@@ -238,7 +238,7 @@ def test_an_identity_that_may_only_create_is_told_of_an_object_that_exists(
     )
     assert one.put(NAME, DATA) is PutResult.EXISTED
     proxy.otherwise = Status(403, b"<Error><Code>AuthorizationPermissionMismatch</Code></Error>")
-    with pytest.raises(StoreError, match="grant it to put objects"):
+    with pytest.raises(StoreError, match=r"grant the rights that docs/stores\.md names"):
         one.put(NAME, DATA)
 
 
