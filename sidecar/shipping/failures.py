@@ -43,6 +43,7 @@ _STATUS_REMEDIES = {
 _TRANSPORT = {
     ("timedout", "kind: timeout"): "no answer in time: check the network, or give store_timeout more",
     ("peer certificate", "unknownissuer"): "its certificate is not trusted: give its authority with store_ca",
+    ("invalidcontenttype",): "what answers there does not speak TLS: correct the port, or write http://",
     ("dns error", "failed to lookup"): "its name cannot be resolved: check the address and the DNS",
     ("missingaccount",): (
         "no storage account: set AZURE_STORAGE_ACCOUNT_NAME, or write "
@@ -84,4 +85,9 @@ def _transport(text: str) -> str:
         if any(sign in low for sign in signs):
             return words
     system = _SYSTEM.search(text)
-    return system[1].lower() if system is not None else "the request could not be sent"
+    if system is None:
+        return "the request could not be sent"
+    said = system[1].lower()
+    return (
+        f"{said}: check its address, and HTTPS_PROXY if there is one" if "tcp connect error" in low else said
+    )

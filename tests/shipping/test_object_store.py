@@ -305,10 +305,17 @@ def test_wrong_keys_are_told_apart_and_not_shown(
 def test_a_refused_connection_and_an_unknown_host_are_told_apart(folder: str) -> None:
     environment = WRITER.environment()
     made = StoreOptions(endpoint="http://127.0.0.1:1", retries=0, environment=environment)
-    with pytest.raises(StoreError, match="connection refused; shipping is tried again"):
+    with pytest.raises(StoreError, match="refused: check its address, and HTTPS_PROXY if there is one; "):
         sink_for("s3://bucket", options=made, create=False).put(NAME, DATA)
     made = StoreOptions(endpoint="http://store.invalid", retries=0, environment=environment)
     with pytest.raises(StoreError, match="its name cannot be resolved"):
+        sink_for("s3://bucket", options=made, create=False).put(NAME, DATA)
+
+
+def test_a_port_without_tls_is_told_from_an_untrusted_one(seaweed: Seaweed, folder: str) -> None:
+    environment = WRITER.environment()
+    made = StoreOptions(endpoint=f"https://127.0.0.1:{seaweed.port}", retries=0, environment=environment)
+    with pytest.raises(StoreError, match="does not speak TLS: correct the port, or write http://"):
         sink_for("s3://bucket", options=made, create=False).put(NAME, DATA)
 
 
