@@ -32,6 +32,7 @@ _TYPES = {
 }
 _PATTERN = frozenset("*?[")
 _PROFILE = {"TOTAL_BYTES_READ": "true"}
+_TOO_MUCH = "--where: more than one condition was written: give one predicate over the columns"
 
 
 def installed() -> bool:
@@ -171,7 +172,9 @@ def checked_where(text: str) -> str:
             ).fetchone() or ("{}",)
             tree = json.loads(found)
             if tree.get("error"):
-                raise UsageError(f"--where: {tree.get('error_message', 'no SQL predicate')}")
+                said = str(tree.get("error_message", "no SQL predicate"))
+                # What a second statement that is no SELECT makes of it.
+                raise UsageError(_TOO_MUCH if "Only SELECT" in said else f"--where: {said}")
             _require_expression(tree)
             columns = ", ".join(f'NULL::{_TYPES[kind]} AS "{name}"' for name, kind in COLUMN_TYPES.items())
             connection.execute(f"SELECT 1 FROM (SELECT {columns}) WHERE (\n{text}\n)").fetchall()
@@ -192,7 +195,7 @@ def _require_expression(tree: dict[str, Any]) -> None:
         and not any(node.get(part) for part in ("where_clause", "group_expressions", "having", "qualify"))
     )
     if not alone:
-        raise UsageError("--where: more than one condition was written: give one predicate over the columns")
+        raise UsageError(_TOO_MUCH)
     if _holds(node["select_list"], "SUBQUERY"):
         raise UsageError("--where: a subquery: give a predicate over the columns of one record")
     if _holds(node["select_list"], "WINDOW"):

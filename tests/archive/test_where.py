@@ -134,3 +134,9 @@ def test_only_the_files_that_were_given_can_be_read(source: Source, tmp_path: Pa
         assert connection.execute("SELECT count(*) FROM read_parquet(?)", [str(given)]).fetchone()
         with pytest.raises(duckdb.PermissionException):
             connection.execute("SELECT count(*) FROM read_parquet(?)", [str(other)])
+
+
+@pytest.mark.parametrize("text", ["status = 200; DROP TABLE x", "status = 200; SELECT 1", "true ORDER BY 1"])
+def test_what_is_more_than_a_predicate_is_called_so(text: str) -> None:
+    with pytest.raises(UsageError, match="more than one condition was written"):
+        checked_where(text)
