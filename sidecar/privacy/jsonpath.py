@@ -6,18 +6,23 @@ of the library's cost; every other one is the library's.
 
 from __future__ import annotations
 
+import time
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from jsonpath import JSONPath, JSONPathEnvironment
+
+LONGEST_S: Final = 5.0
+"""Of computing, for one query over one value."""
+CHECKED_EVERY: Final = 256
 
 Location = tuple[str | int, ...]
 """Member names and array indices from the root; `()` is the root itself."""
 
 
 class Unresolved(Exception):
-    """The query could not be run over this value: it nests too deeply, or a filter failed on it."""
+    """The query could not be run over this value: it nests too deeply, takes long, or a filter failed on it."""
 
 
 class Path:
@@ -48,10 +53,20 @@ class Path:
         if self._steps is not None:
             return self._walk(value, self._steps)
         try:
-            return list(dict.fromkeys(match.parts for match in self._query.finditer(value)))
+            return self._resolve(value)
         except self._failures as error:
             # The cause's text can quote the value; only its kind is passed on.
             raise Unresolved(type(error).__name__) from None
+
+    def _resolve(self, value: Any) -> list[Location]:
+        found: dict[Location, None] = {}
+        until_s = time.thread_time() + LONGEST_S
+        for number, match in enumerate(self._query.finditer(value)):
+            found[match.parts] = None
+            # Several `..` find one place in as many ways as the value is deep, to the power of their number.
+            if number % CHECKED_EVERY == 0 and time.thread_time() > until_s:
+                raise Unresolved("TooLong")
+        return list(found)
 
     def _walk(self, value: Any, steps: Location) -> list[Location]:
         location: list[str | int] = []

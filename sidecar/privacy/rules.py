@@ -149,7 +149,7 @@ def _pattern(text: str) -> Pattern:
 
 def _name(where: Where) -> str:
     if where.target is Target.CLIENT:
-        return where.target.value
+        return "client"
     side = "" if where.request == where.response or where.target is Target.QUERY else None
     prefix = side if side is not None else ("request." if where.request else "response.")
     return f"{prefix}{where.target.value}:{where.selector}"

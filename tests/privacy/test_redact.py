@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import hmac
 import json
+import time
 import zlib
 from dataclasses import replace
 from typing import Any, cast
@@ -415,3 +416,13 @@ def test_a_fault_in_a_rule_empties_the_exchange_and_logs_no_value(caplog: pytest
 def test_a_lone_surrogate_beside_a_match_is_no_fault() -> None:
     body = b'{"a": "\\ud83d s3cret\\u002d1"}'
     assert b"s3cret" not in redact([r"regex:s3cret-\d=hash"], request(body)).request.body
+
+
+def test_a_query_that_finds_the_same_places_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.privacy.jsonpath.LONGEST_S", 0.2)
+    body = b'{"n": ' + b"[" * 60 + b"]" * 60 + b"}"
+    began = time.thread_time()
+    result = redact(["request.body:$..*..*..*..*..*=mask"], request(body))
+    assert time.thread_time() - began < 5.0
+    assert result.request.body == b""
+    assert said(result.redacted)["dropped"] == {"request_body": "a JSONPath could not be run over it"}
