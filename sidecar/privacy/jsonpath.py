@@ -22,7 +22,7 @@ Location = tuple[str | int, ...]
 
 
 class Unresolved(Exception):
-    """The query could not be run over this value: it nests too deeply, takes long, or a filter failed on it."""
+    """The query could not be run over this value: too deep, too long, or a filter failed on it."""
 
 
 class Path:
