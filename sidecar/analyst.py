@@ -21,6 +21,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from sidecar.backoff import Backoff
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull
@@ -29,7 +30,6 @@ from sidecar.journal.reader import Corrupt, Segment
 from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.records import Epoch, Position
 from sidecar.sealing import Sealer
-from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.knowledge import MonitorKey
 from sidecar.shipping.sink import Sink
 from sidecar.shipping.state import AnalystState

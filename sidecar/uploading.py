@@ -10,9 +10,9 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from sidecar.backoff import Backoff
 from sidecar.clock import Clock
 from sidecar.errors import JournalFull, StoreError
-from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.sink import Sink
 from sidecar.shipping.state import AnalystState, Pending
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 
 from sidecar.analyst import Analyst, Limits
+from sidecar.backoff import Backoff
 from sidecar.clock import ManualClock, SystemClock
 from sidecar.errors import JournalFull, StoreError
 from sidecar.intake import KEPT_BYTES, LARGE_BYTES
 from sidecar.journal.reader import JournalReader, Segment
 from sidecar.journal.writer import JournalWriter
 from sidecar.records import Delivery, Epoch, Event, Exchange, Outcome, Position
-from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.knowledge import START
 from sidecar.shipping.sink import PutResult

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.backoff import Backoff
 from sidecar.clock import ManualClock
 from sidecar.errors import StoreError
 from sidecar.records import Position
-from sidecar.shipping.backoff import Backoff
 from sidecar.shipping.knowledge import Knowledge
 from sidecar.shipping.parquet import EncodedBatch
 from sidecar.shipping.sink import PutResult

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from sidecar.cloud_event import Event
 from sidecar.errors import StoreError
 from sidecar.shipping import cloudevents
-from sidecar.shipping.cloudevents import Event
 from sidecar.shipping.options import StoreOptions
 from sidecar.shipping.sink import PutResult
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.shipping.cloudevents import REQUEST, RESPONSE, Event, of_row
+from sidecar.cloud_event import Event
+from sidecar.shipping.cloudevents import REQUEST, RESPONSE, of_row
 from tests.support.batches import row
 
 ATTRIBUTE = re.compile(r"^[a-z0-9]{1,20}$")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from sidecar.shipping.backoff import Backoff
+from sidecar.backoff import Backoff
 
 
 def test_waits_double_up_to_the_cap_and_begin_again_after_success() -> None:
