@@ -1,0 +1,1 @@
+"""Alarms on their way to people: what is sent where, once, again after failures, and never too much."""
