@@ -87,6 +87,7 @@ class Settings(msgspec.Struct, frozen=True):
     decode_limit: int = default("decode_limit")
     decoder: str = default("decoder")
     baseline_exchanges: int = default("baseline_exchanges")
+    statistics_ship_s: float = default("statistics_ship")
     drain_delay_s: float = default("drain_delay")
     grace_s: float = default("grace")
     ship_timeout_s: float = default("ship_timeout")

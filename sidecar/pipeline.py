@@ -47,7 +47,9 @@ from sidecar.guarding import fault, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.ledger.origin import Place
+from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.sealing import BootFacts, Sealer
+from sidecar.shipping.location import Kind, locate
 from sidecar.shipping.options import StoreOptions
 from sidecar.shipping.sink import Sink, SplitSink
 from sidecar.shipping.state import AnalystState
@@ -95,6 +97,7 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
         limits=Limits(_batch_bytes(settings, journal), settings.batch_age_s, settings.heartbeat_s),
         clock=clock,
         live=LiveBoot(handover.boot, handover.epochs),
+        panes=pane_shipper(settings, clock),
         give_back=memory_giver(),
     )
 
@@ -128,12 +131,22 @@ def store_options(settings: Settings, environment: Mapping[str, str]) -> StoreOp
     )
 
 
+def pane_shipper(settings: Settings, clock: Clock) -> PaneShipper:
+    """What ships the statistics; a receiver of events could not keep them."""
+    place = Whereabouts(*(each or "" for each in _place(settings)))
+    keeps = locate(settings.store).kind is not Kind.EVENTS
+    return PaneShipper(place, settings.statistics_ship_s if keeps else 0, clock)
+
+
+def _place(settings: Settings) -> tuple[str | None, ...]:
+    return settings.cluster, settings.namespace, settings.workload, settings.pod_uid
+
+
 def boot_facts(handover: Handover) -> BootFacts:
     """What this boot's logs say of it: its settings are in their second leaf."""
     settings = handover.settings
-    parts = (settings.cluster, settings.namespace, settings.workload, settings.pod_uid)
     return BootFacts(
-        place=Place(*(part or "" for part in parts)),
+        place=Place(*(part or "" for part in _place(settings))),
         boot=handover.boot,
         version=__version__,
         public_key=handover.public_key,

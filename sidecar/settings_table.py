@@ -293,6 +293,12 @@ TABLE: tuple[Setting, ...] = (
         "1",
         "1000000",
     ),
+    _duration(
+        "statistics_ship",
+        "5m",
+        "How often closed panes go to the store ([statistics](statistics-store.md)); `0` ships none.",
+        maximum="1d",
+    ),
     _duration("drain_delay", "0s", "After SIGTERM: time to go on accepting while unready.", maximum="1h"),
     _duration("grace", "25s", "After that: time for the exchanges in flight to end.", maximum="1d"),
     _duration("ship_timeout", "10s", "After that: time for the analyst to ship what is left.", maximum="1d"),

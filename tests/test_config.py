@@ -50,6 +50,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "decode_limit": ("1MiB", 2**20),
     "decoder": ("mlflow", "mlflow"),
     "baseline_exchanges": ("50", 50),
+    "statistics_ship": ("30s", 30.0),
     "drain_delay": ("5s", 5.0),
     "grace": ("0", 0.0),
     "ship_timeout": ("1s", 1.0),
