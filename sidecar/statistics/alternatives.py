@@ -24,6 +24,9 @@ SMOOTHING = 0.5
 LARGEST = 8
 """Categories that are watched each by itself."""
 MAX_DIRECTIONS = 24
+MOST_EXPONENT = 40.0
+"""A tilt changes no odds by more than e to this."""
+LEAST_SHARE = 1e-12
 SIGMAS = (0.02, 1.6)
 """The smallest and the largest size beyond the tolerance's edge, as a mean's shift in σ."""
 GROUPS = {"location": 4.0, "scale": 2.0, "slot": 3.0, "learnt": 1.0}
@@ -121,26 +124,20 @@ def tilts(quantity: Distribution, directions: tuple[Direction, ...], radius: flo
     """Each direction both ways at sizes that begin just outside the tolerance of this radius."""
     counts = np.array(quantity.reference, dtype=np.float64)
     p, centre = smoothed(counts), counts / counts.sum()
-    names: list[str] = []
-    rows: list[Floats] = []
-    index: list[int] = []
-    groups: list[str] = []
-    for place, direction in enumerate(directions):
-        for sign in (1.0, -1.0):
-            for size in _sizes(direction, sign, centre, radius):
-                found = _tilted(p, centre, direction.score * sign, size)
-                if found is None:
-                    break
-                names.append(f"{direction.name} {'up' if sign > 0 else 'down'}")
-                rows.append(found)
-                index.append(place)
-                groups.append(direction.group)
-    weights = _prior(groups)
+    wanted = [
+        (place, sign, size)
+        for place, direction in enumerate(directions)
+        for sign in (1.0, -1.0)
+        for size in _sizes(direction, sign, centre, radius)
+    ]
+    scores = np.array([directions[place].score * sign for place, sign, _ in wanted]).reshape(-1, len(counts))
+    shares, reached = _tilted(p, centre, scores, np.array([size for _, _, size in wanted]))
+    kept = [choice for choice, there in zip(wanted, reached, strict=True) if there]
     return Alternatives(
-        tuple(names),
-        np.array(rows).reshape(-1, len(counts)),
-        np.array(index, dtype=np.int64),
-        weights,
+        tuple(f"{directions[place].name} {'up' if sign > 0 else 'down'}" for place, sign, _ in kept),
+        shares[reached],
+        np.array([place for place, _, _ in kept], dtype=np.int64),
+        _prior([directions[place].group for place, _, _ in kept]),
         directions,
     )
 
@@ -174,29 +171,23 @@ def _sizes(direction: Direction, sign: float, centre: Floats, radius: float) -> 
     return sizes
 
 
-def _tilted(p: Floats, centre: Floats, score: Floats, size: float) -> Floats | None:
-    """q ∝ p·exp(η score) with KL(centre ‖ q) = size; None when no tilt goes that far."""
-    low, high = 0.0, 1.0
-    for _ in range(12):
-        if divergence(centre, _tilt(p, score, high)) >= size:
-            break
-        high *= 2.0
-        if np.abs(high * score).max() > 500.0:
-            return None
-    for _ in range(60):
+def _tilted(p: Floats, centre: Floats, scores: Floats, sizes: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
+    """q ∝ p·exp(η score) with KL(centre ‖ q) = size, one per row, and which rows have one."""
+    most = MOST_EXPONENT / np.maximum(np.abs(scores).max(axis=1, initial=0.0), 1e-9)
+    low, high = np.zeros(len(sizes)), most
+    for _ in range(48):
         middle = (low + high) / 2.0
-        if divergence(centre, _tilt(p, score, middle)) < size:
-            low = middle
-        else:
-            high = middle
-    found = _tilt(p, score, high)
-    # A tilt may start off the centre by its smoothing alone; it must also go far enough to be one.
-    return found if divergence(centre, found) >= size * 0.99 and found.min() > 0 else None
+        short = divergence(centre, _tilt(p, scores, middle)) < sizes
+        low, high = np.where(short, middle, low), np.where(short, high, middle)
+    found = _tilt(p, scores, high)
+    # Down to nothing a slot goes only so far: no tilt is as far away as was asked for.
+    reached = (high < most) & (divergence(centre, found) < sizes * 1.01)
+    return found, reached
 
 
-def _tilt(p: Floats, score: Floats, eta: float) -> Floats:
-    exponent = eta * score
-    raw = p * np.exp(exponent - exponent.max())
-    raw = np.maximum(raw, 1e-12)
-    tilted: Floats = raw / raw.sum()
+def _tilt(p: Floats, scores: Floats, eta: Floats) -> Floats:
+    exponent = eta[:, None] * scores
+    raw = p * np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    raw = np.maximum(raw, LEAST_SHARE)
+    tilted: Floats = raw / raw.sum(axis=1, keepdims=True)
     return tilted

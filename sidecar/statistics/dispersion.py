@@ -23,6 +23,8 @@ SCALES = (1, 8, 64)
 """Panes per block; slow dependence shows only between long blocks."""
 MEMORY = (256.0, 96.0, 48.0)
 """Blocks that an estimate remembers, per scale."""
+RENEWED = 8
+"""Panes between two looks at the estimates."""
 PRIOR_BLOCKS = 8.0
 """Weight of the baseline's own dispersion."""
 MOST_OF_ONE = 16.0
@@ -37,21 +39,33 @@ class Dispersion:
     Used for a pane before the pane itself is taken in.
     """
 
-    def __init__(self, variance: Floats, prior: float = 1.0, scales: int = len(SCALES)) -> None:
-        """`variance` (..., J) of one row's score by the baseline; `prior` is the baseline's dispersion."""
-        self._scales = [_Scale(variance, prior, MEMORY[place]) for place in range(scales)]
+    def __init__(self, variance: Floats, prior: npt.ArrayLike = 1.0, covered: npt.ArrayLike = 0.0) -> None:
+        """`variance` (..., J) of one row's score by the baseline; `prior` is the baseline's dispersion.
+
+        `covered` is the squared difference of block means (in units of the
+        variance) that the tolerance allows for already: a cycle is no noise.
+        Both broadcast against `variance`.
+        """
+        allowed = np.sqrt(np.asarray(covered, dtype=variance.dtype) * np.maximum(variance, 1e-12))
+        self._scales = [
+            _Scale(variance, prior, memory, np.zeros_like(allowed) if every == 1 else allowed)
+            for every, memory in zip(SCALES, MEMORY, strict=True)
+        ]
         self._count = 0
-        self._sums: list[list[Floats]] = [[] for _ in range(scales)]
+        self._sums: list[list[Floats]] = [[] for _ in SCALES]
+        self._factor = self._renewed()
 
     def estimate(self) -> Floats:
-        """The largest estimate over the scales, 1 or more only where it is beyond chance, shape (..., J)."""
+        """The largest estimate over the scales, above 1 only where it is beyond chance, shape (..., J).
+
+        The same array until it is renewed, every few panes.
+        """
         return self._factor
 
-    @property
-    def _factor(self) -> Floats:
-        found = self._scales[0].factor
+    def _renewed(self) -> Floats:
+        found = self._scales[0].factor()
         for scale in self._scales[1:]:
-            found = np.maximum(found, scale.factor)
+            found = np.maximum(found, scale.factor())
         return found
 
     @property
@@ -73,11 +87,13 @@ class Dispersion:
             if self._count % every == 0:
                 scale.add(*self._sums[place])
                 self._sums[place] = []
+        if self._count % RENEWED == 0:
+            self._factor = self._renewed()
 
     def state(self) -> list[Any]:
         """What `load` takes."""
         sums = [[np.asarray(part).tolist() for part in block] for block in self._sums]
-        return [self._count, sums, [scale.state() for scale in self._scales]]
+        return [self._count, sums, [scale.state() for scale in self._scales], self._factor.tolist()]
 
     def load(self, state: list[Any]) -> None:
         """Takes what `state` gave."""
@@ -85,20 +101,21 @@ class Dispersion:
         self._sums = [[np.asarray(part, dtype=np.float64) for part in block] for block in state[1]]
         for scale, kept in zip(self._scales, state[2], strict=True):
             scale.load(kept)
+        self._factor = np.asarray(state[3], dtype=np.float64)
 
 
 class _Scale:
     """The estimate from blocks of one length."""
 
-    def __init__(self, variance: Floats, prior: float, memory: float) -> None:
+    def __init__(self, variance: Floats, prior: npt.ArrayLike, memory: float, allowed: Floats) -> None:
+        self.allowed = allowed
         self.keep = 1.0 - 1.0 / memory
         self.within: Floats = PRIOR_BLOCKS * np.maximum(variance, 1e-12)
-        self.between: Floats = prior * self.within
+        self.between: Floats = np.asarray(prior, dtype=variance.dtype) * self.within
         self.blocks = PRIOR_BLOCKS
         self.rows: Floats | None = None
         self.mean: Floats | None = None
         self.square: Floats | None = None
-        self.factor: Floats = np.maximum(1.0, np.full_like(self.within, prior))
 
     def add(self, rows: Floats, sums: Floats, squares: Floats) -> None:
         n = np.asarray(rows, dtype=np.float64)[..., None]
@@ -108,17 +125,21 @@ class _Scale:
             both = n * self.rows
             usable = (n + self.rows > 2.0) & (both > 0.0)
             inside = (square + self.square) / np.maximum(n + self.rows - 2.0, 1.0)
-            jump = (mean - self.mean) ** 2 * (both / np.maximum(n + self.rows, 1.0))
+            apart = np.maximum(np.abs(mean - self.mean) - self.allowed, 0.0)
+            jump = apart**2 * (both / np.maximum(n + self.rows, 1.0))
             usual = np.maximum(self.between, self.within) / self.blocks
             jump = np.minimum(jump, MOST_OF_ONE * np.maximum(usual, inside))
             self.between = self.keep * self.between + np.where(usable, jump, 0.0)
             self.within = self.keep * self.within + np.where(usable, inside, 0.0)
             self.blocks = self.keep * self.blocks + 1.0
-            ratio = self.between / self.within
-            # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block.
-            chance = 1.0 + 3.0 * np.sqrt(3.0 / self.blocks)
-            self.factor = np.where(ratio > chance, ratio, 1.0)
         self.rows, self.mean, self.square = n, mean, square
+
+    def factor(self) -> Floats:
+        """The estimate where it is beyond chance, else 1."""
+        ratio = self.between / self.within
+        # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block.
+        chance = 1.0 + 3.0 * np.sqrt(3.0 / self.blocks)
+        return np.where(ratio > chance, ratio, 1.0)
 
     def state(self) -> list[Any]:
         last = (
@@ -126,13 +147,11 @@ class _Scale:
             if self.rows is None
             else [np.asarray(x).tolist() for x in (self.rows, self.mean, self.square)]
         )
-        return [self.within.tolist(), self.between.tolist(), self.blocks, self.factor.tolist(), last]
+        return [self.within.tolist(), self.between.tolist(), self.blocks, last]
 
     def load(self, state: list[Any]) -> None:
-        within, between, self.blocks, factor, last = state
-        self.within, self.between, self.factor = (
-            np.asarray(x, dtype=np.float64) for x in (within, between, factor)
-        )
+        within, between, self.blocks, last = state
+        self.within, self.between = (np.asarray(x, dtype=np.float64) for x in (within, between))
         if last is not None:
             self.rows, self.mean, self.square = (np.asarray(x, dtype=np.float64) for x in last)
 
@@ -156,13 +175,15 @@ def spread_of(panes: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Spre
     if len(counts) < 2 or not whole.sum():
         return Spread(panes=len(counts))
     looked = np.eye(len(whole))[whole > 0] if scores is None else np.asarray(scores, dtype=np.float64)
-    dispersion = _dispersion(counts, looked)
+    near = _dispersion(counts, looked, SCALES[:1], 0.0)
     used = whole > 0
     kl = 0.0
     for stretches in STRETCHES:
         if len(counts) >= 2 * stretches and whole.sum() / stretches >= ROWS_PER_SLOT * used.sum():
-            kl = max(kl, _stretch_kl(counts[:, used], stretches, dispersion))
-    return Spread(panes=len(counts), kl=kl, dispersion=dispersion)
+            kl = max(kl, _stretch_kl(counts[:, used], stretches, near))
+    # Blocks far apart differ by what the tolerance will allow for; only more than that is dependence.
+    far = _dispersion(counts, looked, SCALES[1:], kl)
+    return Spread(panes=len(counts), kl=kl, dispersion=max(near, far))
 
 
 def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spread:
@@ -173,13 +194,13 @@ def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spre
     return spread_of(panes, np.array([direction.score for direction in directions]) if directions else None)
 
 
-def _dispersion(counts: Floats, scores: Floats) -> float:
+def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: float) -> float:
     """The largest over the directions and the scales, as far as it is beyond chance."""
     rows, whole = counts.sum(axis=1), counts.sum(axis=0)
     share = whole / whole.sum()
     variance = np.maximum(scores**2 @ share - (scores @ share) ** 2, 0.0)
     largest = 1.0
-    for every in SCALES:
+    for every in scales:
         blocks = len(counts) // every
         if blocks < 10:
             break
@@ -187,7 +208,8 @@ def _dispersion(counts: Floats, scores: Floats) -> float:
         sums = (counts[: blocks * every] @ scores.T).reshape(blocks, every, -1).sum(axis=1)
         mean = sums / n[:, None]
         weight = n[1:] * n[:-1] / (n[1:] + n[:-1])
-        between = (np.diff(mean, axis=0) ** 2 * weight[:, None]).mean(axis=0)
+        apart = np.maximum(np.abs(np.diff(mean, axis=0)) - np.sqrt(2.0 * kl * variance), 0.0)
+        between = (apart**2 * weight[:, None]).mean(axis=0)
         ratio = np.divide(between, variance, out=np.ones_like(between), where=variance > 0)
         # A slot with a handful of rows says nothing about dependence.
         enough = whole.sum() * variance >= 30.0 * np.abs(scores).max(axis=1) ** 2

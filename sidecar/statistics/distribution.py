@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.int64]
 
 MEMORY_ROWS = 4096
 """Rows that the learnt alternative remembers."""
-REFRESH_ROWS = 256
+REFRESH_ROWS = 512
 """Rows between two looks of it: a projection costs more than a step."""
 
 
@@ -45,7 +45,9 @@ class DistributionBets:
         self.weights: Floats = np.append(self.alternatives.weights, learnt_weight(self.alternatives))
         self.scores = np.array([d.score for d in directions]).reshape(-1, self.size)
         # An unordered quantity of one used slot may have no direction but those of its other slots.
-        self.dispersion = Dispersion(self.scores**2 @ self.baseline, quantity.spread.dispersion)
+        self.dispersion = Dispersion(
+            self.scores**2 @ self.baseline, quantity.spread.dispersion, 2.0 * quantity.spread.kl
+        )
         self._squares = self.scores**2
         self._recent: Floats = np.zeros(self.size)
         self._fresh = 0.0

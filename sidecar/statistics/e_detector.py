@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-HIGHEST = 1e200
+HIGHEST = 1e30
 """M grows no further: an alarm has long been raised, and the next product must stay finite."""
-MOST = 400.0
-"""Nats that one pane may add; e^400 times HIGHEST is still a number."""
+MOST = 80.0
+"""Nats that one pane may add."""
 
 
 def step(m: Floats, log_e: Floats, out: Floats | None = None) -> Floats:
