@@ -66,6 +66,8 @@ def check_subjects(
             # Whoever erases says so first: the order may have come after the site log was read.
             site.read_on()
         _presence(facts, name, found, site.facts.orders.get(name, {}), verdict, erased, now_us)
+        if found is not None:
+            verdict.findings += _entries(facts, name, found)
         if master is not None and found is not None:
             verdict.findings += _opened(store, facts, name, found, master)
     for index, records in sorted(erased.items()):
@@ -128,6 +130,27 @@ def _presence(
     elif waiting:
         text = f"{len(waiting)} subject keys were just ordered to be erased and are still there"
         verdict.findings.append(Finding(Kind.NOTE, text, name))
+
+
+def _entries(facts: BatchFacts, name: str, found: KeyObject) -> Iterator[Finding]:
+    """Entries that went without their key, and keys that open nothing.
+
+    Several people can have one key, each an entry. An erasure takes a key with all its entries, so while
+    every key is there every entry is too; where keys are gone, what went with them cannot be told any more.
+    """
+    present = {entry.id.hex() for entry in found.entries}
+    if idle := present - facts.subjects.keys():
+        text = f"{len(idle)} subject keys are kept for it that none of its records names"
+        yield Finding(Kind.INSERTED, text, name, field="keys")
+    known = facts.metadata.get("key_entries")
+    if isinstance(known, list) and facts.subjects.keys() <= present:
+        gone = len(set(map(str, known)) - set(found.digests()))
+        if gone:
+            text = (
+                f"{gone} of its first {len(known)} entries are gone and no erasure says so: "
+                "`sidecar erase` would not find whose they were"
+            )
+            yield Finding(Kind.KEYS_REMOVED, text, name, field="keys")
 
 
 def _opened(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from sidecar.audit.findings import Kind
 from sidecar.key_filter import key_filter
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import cosign
+from sidecar.privacy.key_object import KeyObject
+from sidecar.privacy.keys import SUBJECT_SEPARATOR
 from sidecar.privacy.master import LocalMasterKey
 from tests.support import audited
 from tests.support.audited import ENROLMENT_KEY, STRANGER, WITNESS, Store, failures, the_failure
@@ -108,3 +112,51 @@ def test_a_stranger_who_repeats_a_cosignature_says_nothing_of_files(store: Store
     body["checkpoints"][0]["batch"] = "records/of/his/choice.parquet"
     store.append("witness", body, STRANGER)
     assert store.report(witnesses=[WITNESS]).intact
+
+
+def shared_key(root: Path) -> LogMaker:
+    """A log of one record about two people, whose key stands under an entry for each."""
+    encryption = Encryption(LocalMasterKey(b"m" * 32))
+    log = LogMaker(root, audited.BOOT_KEY, enrolment_key=ENROLMENT_KEY, encryption=encryption)
+    log.exchange(subject=SUBJECT_SEPARATOR.join(("anna", "bert")))
+    log.close()
+    return log
+
+
+def test_one_persons_entry_of_a_shared_key_is_not_taken_out_unnoticed(tmp_path: Path) -> None:
+    log = shared_key(tmp_path)
+    assert audited.report(tmp_path).intact
+    (path,) = (tmp_path / "subjects").iterdir()
+    content = json.loads(path.read_bytes())
+    assert len(content["subjects"]) == 2
+    shared = content["subjects"].pop()["id"]
+    path.write_text(json.dumps(content, separators=(",", ":")))
+    found = the_failure(audited.report(tmp_path))
+    assert (found.kind, found.object) == (Kind.KEYS_REMOVED, f"subjects/{path.name}")
+
+    # Once both are gone by an order for that key, nothing is left to explain.
+    path.write_text(json.dumps({**content, "subjects": []}, separators=(",", ":")))
+    audited.append(tmp_path, "erase", audited.erase(f"subjects/{path.name}", log.names[0], [shared]))
+    assert audited.report(tmp_path).intact
+
+
+def test_an_entry_that_only_the_metadata_know_is_noticed(store: Store) -> None:
+    def add(opened: Tampered) -> None:
+        opened.metadata["key_entries"] = [*opened.metadata["key_entries"], "00" * 16]
+
+    tamper(store.root, store.other.names[-1], add)
+    assert the_failure(store.report()).kind is Kind.KEYS_REMOVED
+
+
+def test_a_key_that_no_record_names_is_noticed(store: Store) -> None:
+    (path,) = (store.root / "subjects").iterdir()
+    known = KeyObject.parse(path.read_bytes())
+    added = replace(known, entries=(*known.entries, replace(known.entries[0], id=b"x" * 16)))
+    path.write_bytes(added.to_bytes())
+    tamper(
+        store.root,
+        store.other.names[-1],
+        lambda opened: opened.metadata.update(key_entries=list(added.digests())),
+    )
+    found = the_failure(store.report())
+    assert (found.kind, found.field) == (Kind.INSERTED, "keys")
