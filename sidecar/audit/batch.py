@@ -85,8 +85,9 @@ class BatchFacts:
     first_seq: int = 0
     """Lowest number that a row speaks of; 0 when none does."""
     last_seq: int = 0
-    key_filter: str | None = None
-    """Over the rows' business keys; None also when leaves were not recomputed."""
+    key_filter: object = None
+    """Digest of the filter over the rows' business keys, as the one in `metadata` is here: a filter can be
+    the largest part of a file's metadata. None also when leaves were not recomputed."""
     subjects: dict[str, int] = field(default_factory=dict)
     """Records under each subject key id (hex)."""
 
@@ -158,9 +159,18 @@ def _read(file: BatchFile, facts: BatchFacts) -> None:
         facts.rows += count
     facts.computed, facts.claimed = computed.nodes, claimed.nodes
     facts.content = content.hexdigest()
-    facts.days, facts.key_filter = sorted(days), key_filter(pairs)
+    facts.days, facts.key_filter = sorted(days), _digest(key_filter(pairs))
+    if "key_filter" in facts.metadata:
+        facts.metadata = {**facts.metadata, "key_filter": _digest(facts.metadata["key_filter"])}
     facts.kinds, facts.subjects = {str(kind): number for kind, number in kinds.items()}, dict(subjects)
     facts.log_values = values.pop() if len(values) == 1 else None
+
+
+def _digest(key_filter: object) -> object:
+    """The filter's SHA-256; what is no text stays what it is."""
+    if not isinstance(key_filter, str):
+        return key_filter
+    return "SHA-256 " + hashlib.sha256(key_filter.encode()).hexdigest()
 
 
 def _log_values(columns: Columns, count: int, values: set[tuple[Any, ...]]) -> None:

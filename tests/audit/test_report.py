@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -16,9 +17,11 @@ from typing import Any
 import pytest
 
 from sidecar.audit import text
+from sidecar.audit.batch import check
 from sidecar.audit.findings import MEANING, WARNINGS, Kind
 from sidecar.audit.html import page
 from sidecar.audit.inventory import Selection
+from sidecar.audit.naming import parse as parse_name
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
 from sidecar.audit.trust import Trust
@@ -484,3 +487,16 @@ def test_batches_removed_on_record_after_the_listing(store: Store) -> None:
 
     found = verified(Late(store, [store.log.names[0]], remove), store.root)
     assert found.intact, failures(found)
+
+
+def test_what_is_kept_of_a_batch_does_not_grow_with_its_keys(tmp_path: Path) -> None:
+    sizes = []
+    for number, keys in enumerate((1, 400)):
+        log = LogMaker(tmp_path / str(number), audited.BOOT_KEY, enrolment_key=ENROLMENT_KEY)
+        log.exchange(keys={f"key.{at}": f"value {at}" for at in range(keys)})
+        log.close()
+        (path,) = (tmp_path / str(number)).rglob("*.parquet")
+        named = parse_name(str(path.relative_to(tmp_path / str(number))))
+        assert named is not None
+        sizes.append(len(pickle.dumps(check(named, path.read_bytes()))))
+    assert abs(sizes[1] - sizes[0]) < 64
