@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-ROUNDS = 12
+ROUNDS = 8
 """Newton steps; from the left of the root each comes closer and none goes past it."""
 
 

@@ -87,7 +87,9 @@ def main() -> None:
         "rows": [asdict(row) for row in rows],
     }
     path = args.results / "statistics.json"
-    path.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    path.write_text(
+        json.dumps(report, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
+    )
     missed = [row for row in rows if row.met is False]
     goals = sum(1 for row in rows if row.met is not None)
     print(f"\n{goals - len(missed)} of {goals} goals met in {sum(seconds.values()):.0f} s; written to {path}")

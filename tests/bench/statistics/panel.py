@@ -54,16 +54,16 @@ class Panel:
             prior.astype(dtype),
             covered.astype(dtype),
         )
-        self._factors, self._divisors = (
-            self.dispersion.estimate(),
-            np.ones((features, self.fixed + 1), dtype=dtype),
-        )
+        self._factors: Floats | None = None
+        self._divisors = np.ones((features, self.fixed + 1), dtype=dtype)
         self.m = np.zeros((features, self.fixed + 1), dtype=dtype)
         self.learnt = np.zeros((features, self.slots), dtype=dtype)
         self.recent = np.zeros((features, self.slots), dtype=dtype)
         self.fresh = 0.0
 
-    def run(self, counts: npt.NDArray[np.floating], thresholds: Floats) -> npt.NDArray[np.int64]:
+    def run(
+        self, counts: npt.NDArray[np.floating], thresholds: Floats | np.floating
+    ) -> npt.NDArray[np.int64]:
         """Steps through panes (F, T, B) of equally many rows; the alarms of each feature, restarted after each."""
         logs = np.ascontiguousarray(np.moveaxis(np.matmul(counts, self.ratios), 1, 0))
         sums = np.ascontiguousarray(np.moveaxis(np.matmul(counts, self.scores), 1, 0))

@@ -78,9 +78,8 @@ def slot_of(values: Floats, edges: Floats) -> npt.NDArray[np.intp]:
 
 def table_of(shares: Floats) -> npt.NDArray[np.uint8]:
     """Inverse distribution function of slots with these shares."""
-    at = (np.arange(TABLE) + 0.5) / TABLE
-    slots = np.searchsorted(np.cumsum(shares / shares.sum()), at)
-    return np.minimum(slots, len(shares) - 1).astype(np.uint8)
+    bounds = np.rint(np.cumsum(shares / shares.sum()) * TABLE).astype(np.int64)
+    return np.repeat(np.arange(len(shares), dtype=np.uint8), np.diff(bounds, prepend=0))
 
 
 def binned(
