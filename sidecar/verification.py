@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import click
@@ -34,12 +35,13 @@ from sidecar.ledger import receipt as receipts
 from sidecar.objects import Store, command_options, for_command
 from sidecar.privacy.master import read_master_key
 from sidecar.shipping.parquet import path_safe
+from sidecar.timestamping import roots, stamped_at
 
 __all__ = ["prove", "verify"]
 
 _OF_STORES = (
     *("store", "model", "since", "until", "master_key", "keys_store"),
-    *("jobs", "html", "resume"),
+    *("tsa_root", "jobs", "html", "resume"),
 )
 """Parameters that mean nothing for a receipt."""
 _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
@@ -75,6 +77,12 @@ _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
     help="Master key of the subject keys: also open every key and check what it was sealed to.",
 )
 @click.option("--keys-store", metavar="URL", help="Where the key objects are, if not in the store.")
+@click.option(
+    "--tsa-root",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Root certificates (PEM) of time stamp authorities: also check the site log's time stamps.",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report to file.")
@@ -95,6 +103,7 @@ def verify(
     witness: tuple[str, ...],
     master_key: Path | None,
     keys_store: str | None,
+    tsa_root: Path | None,
     jobs: int | None,
     as_json: bool,
     html: Path | None,
@@ -115,7 +124,8 @@ def verify(
     # A plain copy of the environment: what goes to other processes must be one that can be sent.
     given = command_options()
     options = replace(given, environment=dict(given.environment or {}))
-    job = Job(store, options, trusted, selection, processes, now_us, master, keys)
+    stamps = partial(stamped_at, trusted=roots(tsa_root)) if tsa_root is not None else None
+    job = Job(store, options, trusted, selection, processes, now_us, master, keys, stamps)
     state = Progress(resume) if resume is not None else None
     try:
         with _bar() as advance:

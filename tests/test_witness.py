@@ -539,6 +539,39 @@ def test_a_stamp_of_something_else_is_noticed(store: Path, key: Path, authority:
     assert "entry 1" in ran.err
 
 
+def test_verify_checks_the_stamps_of_the_site_log(
+    store: Path, key: Path, authority: Authority, tmp_path: Path
+) -> None:
+    log(store)
+    witness(store, key, "--tsa", authority.url, "--tsa-root", authority.root)
+    verify = ("verify", "--store", store, "--jobs", 1)
+    assert "1 time stamps were not checked: give --tsa-root" in sidecar(*verify).out
+    good = sidecar(*verify, "--tsa-root", authority.root)
+    assert good.code == 0
+    assert f"{authority.url} saw its first 0 entries at 20" in good.out
+    stranger = Authority(tmp_path / "stranger")
+    stranger.close()
+    ran = sidecar(*verify, "--tsa-root", stranger.root)
+    assert ran.code == 1
+    assert "altered: site log: entry 0: time stamp of" in ran.out
+    # What a stranger appends is nobody's business where the witness is known.
+    known = SigningKey.parse(key.read_text()).verifier
+    other = sidecar(*verify, "--tsa-root", stranger.root, "--witness", str(SigningKey.generate("x").verifier))
+    assert other.code == 0
+    assert sidecar(*verify, "--tsa-root", stranger.root, "--witness", str(known)).code == 1
+    assert sidecar(*verify, "--tsa-root", tmp_path / "none.pem").code == 2
+
+
+def test_verify_refuses_a_stamp_over_another_site_log(store: Path, key: Path, authority: Authority) -> None:
+    log(store)
+    witness(store, key, "--tsa", authority.url, "--tsa-root", authority.root)
+    (first,) = open_site_log(open_store(str(store))).reader()
+    open_site_log(open_store(str(store))).append(KeyAuthor(WITNESS), "witness", dict(first.body))
+    ran = sidecar("verify", "--store", store, "--jobs", 1, "--tsa-root", authority.root)
+    assert ran.code == 1
+    assert "entry 1: what is time stamped is not the site log before it" in ran.out
+
+
 def test_a_stamp_by_an_authority_that_is_not_trusted_is_not_stored(
     store: Path, key: Path, authority: Authority, tmp_path: Path
 ) -> None:

@@ -11,6 +11,9 @@ from sidecar.audit.findings import Finding, Kind
 from sidecar.audit.naming import BatchName
 from sidecar.objects import Store
 
+COMPACTED = "compacted/"
+"""Folder of the copies that `sidecar compact` makes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Selection:
@@ -80,6 +83,17 @@ def strays(names: list[str]) -> list[Finding]:
         text = f"{len(others):,} objects among the records are no batches that were sealed"
         found.append(Finding(Kind.INSERTED, text, others[0]))
     return found
+
+
+def copies(store: Store) -> list[Finding]:
+    """A remark when `sidecar compact` made copies of the records: no commitment of a log covers them."""
+    if next(iter(store.list(COMPACTED)), None) is None:
+        return []
+    text = (
+        f"what lies below {COMPACTED} was not looked at: it repeats records for other engines, nothing signs "
+        "it, and `sidecar find`, `show` and `prove` do not read it"
+    )
+    return [Finding(Kind.NOTE, text)]
 
 
 def fingerprint(hashes: list[tuple[str, str]]) -> str:

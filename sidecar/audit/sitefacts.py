@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 
 from sidecar.audit.findings import Finding, Kind
+from sidecar.audit.stamps import StampedAt, Stamps
 from sidecar.audit.trust import Trust
 from sidecar.errors import SiteLogBroken, StoreError
 from sidecar.objects import Store
@@ -57,8 +58,9 @@ class SiteReading:
     them; and again later, since others erase and remove meanwhile.
     """
 
-    def __init__(self, store: Store, trust: Trust) -> None:
+    def __init__(self, store: Store, trust: Trust, stamped_at: StampedAt | None = None) -> None:
         self.facts = SiteFacts()
+        self.stamps = Stamps(stamped_at)
         self._store = store
         self._trust = trust
         self._reader = open_site_log(store).reader()
@@ -67,13 +69,22 @@ class SiteReading:
 
     def read_on(self, sightings: bool = False) -> None:
         """Take what was appended since; sightings of batches that came after the listing are left out."""
+        before = self._reader.root()
         try:
             for entry in self._reader if self._whole else ():
                 self.facts.entries += 1
                 _take(entry, self.facts, self._trust, sightings)
+                self._stamp(entry, before)
+                before = self._reader.root()
         except SiteLogBroken as error:
             self._whole = False
             self.facts.findings.append(_broken(self._store, error))
+
+    def _stamp(self, entry: Entry, before: bytes) -> None:
+        # Anyone may append an entry with a bad stamp: where witnesses are named, only theirs are looked at.
+        witness = read(entry, Witness)
+        if witness is not None and (not self._trust.witnesses or self._trust.sees(entry.key)):
+            self.stamps.take(entry, witness, before)
 
 
 def _broken(store: Store, error: SiteLogBroken) -> Finding:

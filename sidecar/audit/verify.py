@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 from sidecar import __version__
 from sidecar.audit.batch import BatchFacts
-from sidecar.audit.inventory import Selection, take_inventory
+from sidecar.audit.inventory import Selection, copies, take_inventory
 from sidecar.audit.report import StoreReport
 from sidecar.audit.resume import Progress
 from sidecar.audit.sitefacts import SiteReading
+from sidecar.audit.stamps import StampedAt
 from sidecar.audit.survey import Survey
 from sidecar.audit.trust import Trust
 from sidecar.audit.workers import Task, Workers
@@ -36,6 +37,8 @@ class Job:
     now_us: int
     master: MasterKey | None = None
     keys_store: Store | None = None
+    stamped_at: StampedAt | None = None
+    """Checks time stamps in the site log; None leaves them unchecked, which the report says."""
 
 
 def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> StoreReport:
@@ -50,7 +53,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         operators=tuple(str(each) for each in job.trust.operators),
         version=__version__,
     )
-    site = SiteReading(store, job.trust)
+    site = SiteReading(store, job.trust, job.stamped_at)
     inventory, chosen = take_inventory(store, job.selection)
     site.read_on()
     # Log by log, so that few logs are held at a time.
@@ -69,6 +72,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         if not waiting[origin]:
             survey.take(origin, arrived.pop(origin))
     survey.finish(report)
+    report.findings += [*site.stamps.findings(), *copies(store)]
     report.seconds = time.monotonic() - started
     return report
 

@@ -500,3 +500,13 @@ def test_what_is_kept_of_a_batch_does_not_grow_with_its_keys(tmp_path: Path) -> 
         assert named is not None
         sizes.append(len(pickle.dumps(check(named, path.read_bytes()))))
     assert abs(sizes[1] - sizes[0]) < 64
+
+
+def test_copies_are_said_to_be_no_evidence(store: Store) -> None:
+    assert not any("compacted/" in each.text for each in store.report().findings)
+    copy = store.root / "compacted" / "model=mortgage" / "digest=x" / "date=2026-11-24" / "copy.parquet"
+    copy.parent.mkdir(parents=True)
+    copy.write_bytes(b"whatever")
+    found = store.report()
+    assert found.intact
+    assert [each.text for each in found.findings if "compacted/ was not looked at" in each.text]
