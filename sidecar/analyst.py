@@ -181,7 +181,7 @@ class Analyst:
     def summaries(self) -> list[tuple[MonitorKey, dict[str, object]]]:
         """What each monitor has to say; may be called from another thread."""
         with self.counting:
-            return [(key, monitor.summary()) for key, monitor in self._intake.monitors.items()]
+            return [(key, monitor.summary()) for key, monitor in self._intake.statistics.by_key.items()]
 
     def _wait_until(self, time_ns: int) -> None:
         self._sleep(max(time_ns - self._now(), 0) / 1e9)
@@ -193,7 +193,7 @@ class Analyst:
         with self.counting:
             intake = Intake(self._state.load(), self._analysis, self._suspects, self.counting)
         intake.know(self._live.boot, self._live.epochs)
-        if intake.changed:
+        if intake.statistics.changed:
             # Statistics that began anew: what they were is not to stay in the state until traffic comes.
             self._wait_since(self._clock.wall_us())
         return intake
@@ -248,7 +248,8 @@ class Analyst:
         if sum(segment.raw_bytes for segment in segments if isinstance(segment, Segment)) < most:
             self._caught_up_us = began_us
         if not segments:
-            intake.count_all()
+            intake.statistics.count_all()
+            intake.statistics.advance(self._caught_up_us)
             self._at_end = True
             return False
         self._wait_since(began_us)
@@ -274,7 +275,7 @@ class Analyst:
         """Seal and encode what was read and commit it with cursor, trees, statistics and totals."""
         intake = self._intake
         try:
-            intake.count_all()
+            intake.statistics.count_all()
             self._suspects.encoding()
             groups = in_order(intake.groups.values())
             batches = [self._sealer.seal(group, intake.known) for group in groups]
@@ -282,10 +283,12 @@ class Analyst:
             self._suspects.idle()
             with self.counting:
                 waiting = self._uploads.waiting_statistics
-                statistics = self._panes.take(intake.monitors, intake.known, waiting, final)
+                statistics = self._panes.take(
+                    intake.statistics.by_key, intake.known, waiting, self._caught_up_us, final
+                )
             if statistics:
-                intake.changed.update(intake.monitors)
-            monitors = {key: intake.monitors[key].state() for key in intake.changed}
+                intake.statistics.changed.update(intake.statistics.by_key)
+            monitors = {key: intake.statistics.by_key[key].state() for key in intake.statistics.changed}
             self._state.commit(intake.known, monitors, batches, self._since_us, statistics)
         except (JournalFull, MemoryError) as error:
             self._give_up(str(error) or "out of memory while encoding a batch")

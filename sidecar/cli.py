@@ -32,6 +32,10 @@ LAZY = {
     "hold": ("sidecar.holding", "Place a legal hold, or release it."),
     "retain": ("sidecar.retention", "Remove records whose retention is over."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
+    "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),
+    "watch": ("sidecar.watching", "Watch all pods' statistics and raise the alarms."),
+    "alarms": ("sidecar.alerts", "List the alarms, or acknowledge one."),
+    "alert": ("sidecar.alerts", "Send a test alert."),
 }
 
 

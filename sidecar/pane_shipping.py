@@ -71,19 +71,24 @@ class PaneShipper:
         return not self._finished
 
     def take(
-        self, monitors: Mapping[MonitorKey, Any], known: Knowledge, waiting: int, final: bool
+        self,
+        monitors: Mapping[MonitorKey, Any],
+        known: Knowledge,
+        waiting: int,
+        read_to_us: int,
+        final: bool,
     ) -> list[tuple[str, bytes]]:
         """Objects by name to be committed with `known`, which notes that they were made.
 
-        Empty when it is not time; `waiting` objects are not in the store yet.
+        Empty when it is not time; `waiting` objects are not in the store yet,
+        and all traffic up to `read_to_us` was read.
         """
         if not self._every_ns or not (final or self.due()) or waiting > MOST_WAITING:
             return []
-        now_us = self._clock.wall_us()
         objects: list[tuple[str, bytes]] = []
         for key, monitor in monitors.items():
             if isinstance(monitor, PaneSource) and monitor.plan is not None:
-                closed = monitor.take_closed(now_us, final)
+                closed = monitor.take_closed(read_to_us, final)
                 if closed:
                     objects += self._files(key, monitor, monitor.plan, closed, known, final)
         return objects

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sidecar.alerting.notice import Notice
 from sidecar.alerting.outbox import Outbox, Rate
 from sidecar.alerting.post import Answer, post, session
-from sidecar.alerting.target import Target
+from sidecar.alerting.target import Kind, Target
 from sidecar.clock import Clock
 
 if TYPE_CHECKING:
@@ -28,19 +28,26 @@ class Courier:
         rate: Rate,
         clock: Clock,
         secret: bytes | None = None,
+        done: Callable[[Notice], None] = lambda notice: None,
         open_session: Callable[[], ClientSession] = session,
     ) -> None:
+        """`done` is called for each notice that a receiver took or will never take."""
         self.outboxes = {target: Outbox(target.kind, rate) for target in targets}
         self._clock = clock
         self._secret = secret
+        self._done = done
         self._open_session = open_session
         self._changed = asyncio.Event()
 
-    def offer(self, notice: Notice) -> None:
-        """Puts a notice into every outbox that does not know it."""
+    def offer(self, notice: Notice, once: bool = True) -> None:
+        """Puts a notice into every outbox that does not know it.
+
+        Without `once` only into those of receivers that tell repetitions apart by themselves.
+        """
         now_s = self._now_s()
         for outbox in self.outboxes.values():
-            outbox.offer(notice, now_s)
+            if once or outbox.kind is Kind.ALERTMANAGER:
+                outbox.offer(notice, now_s)
         self._changed.set()
 
     @property
@@ -85,6 +92,7 @@ class Courier:
         now_s = self._now_s()
         if answer.taken:
             outbox.sent(notice, now_s)
+            self._done(notice)
         elif answer.again:
             first = not outbox.error
             wait_s = outbox.failed(now_s, answer.words, answer.retry_after_s)
@@ -92,6 +100,7 @@ class Courier:
                 log.warning("alerts to %s: %s; tried again in %.0f s", target.shown, answer.words, wait_s)
         else:
             outbox.refused(notice, now_s, answer.words)
+            self._done(notice)
             log.error("alert %s to %s given up: %s", notice.key, target.shown, answer.words)
 
     def _now_s(self) -> float:

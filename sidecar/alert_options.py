@@ -1,0 +1,104 @@
+"""Glue: the options of commands that send alerts, and the courier that they make."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sidecar.alerting.courier import Courier
+from sidecar.alerting.notice import Notice
+from sidecar.alerting.outbox import Rate
+from sidecar.alerting.target import Target, parse_target
+from sidecar.clock import Clock
+from sidecar.errors import UsageError
+from sidecar.settings_values import parse_duration
+
+RATE = "30 per 1m"
+LEAST_SECRET = 16
+_RATE = re.compile(r"\s*([0-9]{1,6})\s+per\s+(\S+)\s*")
+
+
+def alert_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--alert-url`, `--alert-secret-file` and `--alert-rate`, each also a variable."""
+    for option in reversed(
+        (
+            click.option(
+                "--alert-url",
+                "alert_urls",
+                multiple=True,
+                envvar="SIDECAR_ALERT_URL",
+                metavar="URL",
+                help="alertmanager+https://…, webhook+https://… or cloudevents+https://…; repeatable.",
+            ),
+            click.option(
+                "--alert-secret-file",
+                type=click.Path(path_type=Path),
+                envvar="SIDECAR_ALERT_SECRET_FILE",
+                metavar="FILE",
+                help="The secret that signs what webhooks get.",
+            ),
+            click.option(
+                "--alert-rate",
+                default=RATE,
+                show_default=True,
+                envvar="SIDECAR_ALERT_RATE",
+                metavar="N per TIME",
+                help="At most so many to each receiver; the others wait.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
+
+
+def targets(urls: Sequence[str]) -> list[Target]:
+    """The receivers. Raises UsageError for an address that is none."""
+    found = []
+    for url in urls:
+        try:
+            found.append(parse_target(url))
+        except ValueError as error:
+            raise UsageError(f"alert_url: {url.partition('?')[0][:80]!r} {error}") from error
+    return found
+
+
+def secret(path: Path | None) -> bytes | None:
+    """The secret in a file, without white space at its ends. Raises UsageError where there is none."""
+    if path is None:
+        return None
+    try:
+        found = path.read_bytes().strip()
+    except OSError as error:
+        raise UsageError(f"alert_secret_file: {path}: {error.strerror}: give a readable file") from error
+    if len(found) < LEAST_SECRET:
+        raise UsageError(f"alert_secret_file: {path}: has {len(found)} bytes: give at least {LEAST_SECRET}")
+    return found
+
+
+def rate(text: str) -> Rate:
+    """`30 per 1m`. Raises UsageError with the remedy."""
+    found = _RATE.fullmatch(text)
+    try:
+        seconds = parse_duration(found[2]) if found else 0.0
+    except ValueError:
+        seconds = 0.0
+    if found is None or not int(found[1]) or not seconds:
+        raise UsageError(
+            f"alert_rate: {text[:40]!r} is no rate: write a number and a time, for example {RATE}"
+        )
+    return Rate(int(found[1]), seconds)
+
+
+def courier(
+    urls: Sequence[str],
+    secret_file: Path | None,
+    rate_text: str,
+    clock: Clock,
+    done: Callable[[Notice], None] = lambda notice: None,
+) -> Courier:
+    """What tells these receivers."""
+    return Courier(targets(urls), rate(rate_text), clock, secret(secret_file), done)

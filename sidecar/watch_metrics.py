@@ -1,0 +1,107 @@
+"""What `sidecar watch` tells Prometheus; the rules of k8s/prometheus-rules.yaml read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sidecar.alerting.courier import Courier
+from sidecar.watcher import Watcher
+
+TALLIED = ("on_time", "late", "overdue", "recounted", "refused")
+OUTCOMES = ("sent", "failed", "refused", "dropped")
+
+
+class WatchCollector(Collector):
+    """Reads watcher and courier anew for every scrape."""
+
+    def __init__(self, watcher: Watcher, sender: Courier, now_us: int) -> None:
+        self._watcher = watcher
+        self._sender = sender
+        self._now_us = now_us
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._looks()
+        yield from self._series()
+        yield self._alarms()
+        yield from self._alerts()
+
+    def _looks(self) -> Iterator[Metric]:
+        health = self._watcher.health
+        yield GaugeMetricFamily(
+            "sidecar_watch_up", "0 while the store cannot be looked through", int(not health.error)
+        )
+        yield GaugeMetricFamily(
+            "sidecar_watch_last_look_seconds",
+            "When the store was last looked through, seconds since 1970",
+            health.looked_us / 1e6,
+        )
+        yield CounterMetricFamily("sidecar_watch_files", "Files of panes taken", health.files)
+        yield CounterMetricFamily(
+            "sidecar_watch_unreadable_files", "Files of panes that cannot be read", health.unreadable
+        )
+
+    def _series(self) -> Iterator[Metric]:
+        exchanges = CounterMetricFamily(
+            "sidecar_watch_exchanges",
+            "Exchanges in panes, by what became of them",
+            labels=("model", "digest", "plan", "outcome"),
+        )
+        labels = ("model", "digest", "plan")
+        missing = GaugeMetricFamily(
+            "sidecar_watch_missing_files", "Files that lie between those taken", labels=labels
+        )
+        behind = GaugeMetricFamily(
+            "sidecar_watch_evaluated_seconds",
+            "Up to when panes are evaluated, seconds since 1970",
+            labels=labels,
+        )
+        unproven = GaugeMetricFamily(
+            "sidecar_watch_unproven_quantities",
+            "Quantities whose false-alarm rate is not proven",
+            labels=labels,
+        )
+        for series, run in list(self._watcher.runs.items()):
+            named = (series.model, series.digest, series.plan[:12])
+            for outcome in TALLIED:
+                exchanges.add_metric((*named, outcome), getattr(run.assembly.tallied, outcome))
+            missing.add_metric(named, sum(each.missing for each in list(run.assembly.writers.by_id.values())))
+            behind.add_metric(named, run.assembly.handed_to_us / 1e6)
+            unproven.add_metric(named, sum(not promise.kept for promise in run.evaluator.promises()))
+        yield from (exchanges, missing, behind, unproven)
+
+    def _alarms(self) -> Metric:
+        family = GaugeMetricFamily(
+            "sidecar_watch_alarm",
+            "1 for each alarm that is not over",
+            labels=("model", "digest", "quantity", "severity", "state", "alarm"),
+        )
+        for series, alarm in self._watcher.alarms():
+            if alarm.active:
+                family.add_metric(
+                    (series.model, series.digest, alarm.quantity, alarm.severity, alarm.state, alarm.id), 1
+                )
+        return family
+
+    def _alerts(self) -> Iterator[Metric]:
+        family = CounterMetricFamily(
+            "sidecar_alerts", "Alerts by receiver and what became of them", labels=("receiver", "outcome")
+        )
+        waiting = GaugeMetricFamily(
+            "sidecar_alerts_waiting", "Alerts that wait to be sent", labels=("receiver",)
+        )
+        for target, outbox in self._sender.outboxes.items():
+            for outcome in OUTCOMES:
+                family.add_metric((target.shown, outcome), getattr(outbox.counts, outcome))
+            waiting.add_metric((target.shown,), len(outbox.waiting))
+        yield from (family, waiting)
+
+
+def exposition(watcher: Watcher, sender: Courier, now_us: int) -> bytes:
+    """The text a scrape gets."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(WatchCollector(watcher, sender, now_us))
+    return generate_latest(registry)

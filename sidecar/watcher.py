@@ -1,0 +1,284 @@
+"""Glue: one watcher over a store: what is new, which panes are complete, which alarms follow."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from sidecar.alarm_store import TAKE_OVER_US, AlarmStore, Told, notice_of
+from sidecar.alerting.notice import Notice
+from sidecar.clock import Clock
+from sidecar.errors import ObjectMissing, StoreError, UsageError
+from sidecar.fleet.naming import PaneName
+from sidecar.fleet.pane_file import Series
+from sidecar.fleet.sums import Sum
+from sidecar.fleet_store import FleetStore
+from sidecar.objects import Store
+from sidecar.series_run import SeriesRun
+from sidecar.statistics.alarm import Alarm
+
+log = logging.getLogger(__name__)
+
+STATE_FORMAT = 1
+HOUR_US = 3_600_000_000
+RECENT_US = HOUR_US
+"""How far back every look lists: longer than an upload is normally under way."""
+SWEEP_EVERY_US = HOUR_US
+HORIZON_US = 3 * 24 * HOUR_US
+"""How far back the look once an hour goes: what a store outage delayed for longer is not watched any more."""
+MOST_SERIES = 1_000
+SPANS_KEPT = 200
+STATES = "statistics/watch"
+
+Tell = Callable[[Series, Notice, bool], None]
+"""A state of an alarm as it stands; true if this process is the one to tell those who hear it once."""
+
+
+class _State(msgspec.Struct):
+    format: int
+    since_us: int
+    series: list[tuple[Series, bytes, bytes, int]]
+
+
+@dataclass(slots=True)
+class Health:
+    """How the last looks went."""
+
+    looked_us: int = 0
+    """When the store was last looked through without an error; 0 before the first time."""
+    error: str = ""
+    files: int = 0
+    unreadable: int = 0
+    left_out_series: int = 0
+
+
+class Watcher:
+    """Looks at a store again and again. Not for several threads at once."""
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        tell: Tell | None,
+        *,
+        name: str,
+        instance: str,
+        model: str | None = None,
+        wait_us: int = 600_000_000,
+        since_us: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        """`name` is that of the state, which the next process goes on from; `instance` this process's own.
+
+        `tell` is called with the state of every alarm at each look; `folder` keeps the state, else the store.
+        """
+        self.store = store
+        self._fleet = FleetStore(store)
+        self._alarms = AlarmStore(store)
+        self._clock = clock
+        self._tell = tell
+        self.name = name
+        self._instance = instance
+        self._model = model
+        self._wait_us = wait_us
+        self._folder = folder
+        self._since_us = clock.wall_us() - 24 * HOUR_US if since_us is None else since_us
+        self._swept_us = 0
+        self._fresh = True
+        """Whether nothing was taken before: then everything since the beginning is looked through once."""
+        self._unread: set[str] = set()
+        self._told: dict[str, Told] = {}
+        self._done: list[tuple[Series, Notice]] = []
+        self.runs: dict[Series, SeriesRun] = {}
+        self.health = Health()
+        self._restore(given=since_us is not None)
+
+    def look(self) -> int:
+        """Takes what is new, evaluates what is complete, keeps and tells what follows.
+
+        Returns the number of files taken. Raises StoreError when the store
+        cannot be listed or written; then the next look goes on from there.
+        """
+        now_us = self._clock.wall_us()
+        taken = self._take_new(now_us)
+        changed = False
+        for series, run in self.runs.items():
+            changed |= self._evaluate(series, run, now_us)
+        if taken or changed:
+            self._save()
+        self.mark_told()
+        self.health.looked_us = now_us
+        return taken
+
+    def told(self, series: Series, notice: Notice) -> None:
+        """A receiver took the notice; noted in the store with the next look."""
+        self._done.append((series, notice))
+
+    def alarms(self) -> list[tuple[Series, Alarm]]:
+        """Every alarm that this watcher knows."""
+        return [
+            (series, run.named(alarm))
+            for series, run in list(self.runs.items())
+            for alarm in run.evaluator.alarms()
+        ]
+
+    def _take_new(self, now_us: int) -> int:
+        sweep = now_us - self._swept_us >= SWEEP_EVERY_US
+        back_us = HORIZON_US if sweep else max(RECENT_US, 2 * self._wait_us)
+        from_us = self._since_us if self._fresh else max(self._since_us, now_us - back_us)
+        names = [
+            name
+            for folder in self._fleet.folders(self._model)
+            for name in self._fleet.shipped_since(folder, from_us)
+            if not self._known(name)
+        ]
+        names.sort(key=lambda name: name.order)
+        taken = 0
+        for name, found in zip(names, self._fleet.read(names), strict=True):
+            if isinstance(found, StoreError):
+                self._unreadable(name, found)
+                continue
+            run = self._run(found.facts.series, found.facts.plan)
+            if run is not None:
+                taken += run.assembly.take(found, now_us)
+                # Late counts are in the store for whoever adds them up; the detectors do without.
+                run.assembly.behind = Sum()
+        if sweep:
+            self._swept_us = now_us
+            for run in self.runs.values():
+                run.assembly.writers.forget(now_us - HORIZON_US - SWEEP_EVERY_US)
+        self.health.files += taken
+        self._fresh = False
+        return taken
+
+    def _known(self, name: PaneName) -> bool:
+        return name.name in self._unread or any(
+            run.assembly.writers.has(name.writer, name.serial) for run in self.runs.values()
+        )
+
+    def _unreadable(self, name: PaneName, error: StoreError) -> None:
+        if isinstance(error, ObjectMissing) or name.name in self._unread:
+            return
+        log.error("%s", error)
+        self.health.unreadable += 1
+        self._unread.add(name.name)
+
+    def _run(self, series: Series, plan: str) -> SeriesRun | None:
+        known = self.runs.get(series)
+        if known is None:
+            if len(self.runs) >= MOST_SERIES:
+                self.health.left_out_series += 1
+                return None
+            same = [each for each in self.runs if (each.model, each.digest) == (series.model, series.digest)]
+            if same:
+                log.warning(
+                    "%s has %d plans: their counts do not add, and each has the whole budget; "
+                    "give all pods one baseline_file",
+                    f"model {series.model}",
+                    len(same) + 1,
+                )
+            known = self.runs[series] = SeriesRun(series, self._fleet.plan(plan), self._wait_us)
+        return known
+
+    def _evaluate(self, series: Series, run: SeriesRun, now_us: int) -> bool:
+        changed: dict[str, Alarm] = {}
+        due = run.assembly.due(now_us)
+        for pane in due:
+            for alarm in run.step(pane):
+                changed[alarm.id] = alarm
+        active = [alarm for alarm in run.evaluator.alarms() if alarm.active]
+        if any(alarm.loud for alarm in active):
+            acknowledged = self._alarms.acknowledged(series)
+            for alarm in active:
+                if alarm.loud and run.alarm_id(alarm) in acknowledged:
+                    changed[alarm.id] = run.evaluator.acknowledge(alarm.id, now_us)
+        for alarm in changed.values():
+            named = run.named(alarm)
+            self._alarms.write(series, self.name, named)
+            log.warning(
+                "%s",
+                named.sentence,
+                extra={"alarm": named.id, "model": series.model, "state": named.state},
+            )
+        if due and (changed or active):
+            kept = [run.named(alarm) for alarm in run.evaluator.alarms()][:SPANS_KEPT]
+            self._alarms.write_spans(series, kept, run.assembly.handed_to_us)
+        self._tell_of(series, run, now_us)
+        return bool(due) or bool(changed)
+
+    def _tell_of(self, series: Series, run: SeriesRun, now_us: int) -> None:
+        if self._tell is None:
+            return
+        for alarm in run.evaluator.alarms():
+            notice = notice_of(series, run.named(alarm))
+            known = self._told.get(notice.key)
+            if known is None or (not known.done and known.at_us < now_us - TAKE_OVER_US):
+                known = self._told[notice.key] = self._alarms.claim(series, notice, self._instance, now_us)
+            self._tell(series, notice, not known.done and known.watcher == self._instance)
+
+    def mark_told(self) -> None:
+        """Notes in the store what receivers have taken."""
+        now_us = self._clock.wall_us()
+        while self._done:
+            series, notice = self._done[0]
+            known = self._told.get(notice.key)
+            if known is None or not known.done:
+                self._alarms.told(series, notice, self._instance, now_us)
+                self._told[notice.key] = Told(self._instance, now_us, True)
+            del self._done[0]
+
+    def _save(self) -> None:
+        state = _State(
+            STATE_FORMAT, self._since_us, [(series, *run.state()) for series, run in self.runs.items()]
+        )
+        data = msgspec.msgpack.encode(state)
+        if self._folder is None:
+            self.store.put(self._state_name(), data)
+            return
+        path = self._folder / "watch.state"
+        fresh = path.with_suffix(".new")
+        try:
+            fresh.write_bytes(data)
+            fresh.replace(path)
+        except OSError as error:
+            raise StoreError(f"watch state {path}: {error.strerror}: give a writable --state") from error
+
+    def _restore(self, given: bool) -> None:
+        try:
+            data = self._saved()
+        except ObjectMissing:
+            return
+        try:
+            state = msgspec.msgpack.decode(data, type=_State)
+            if state.format != STATE_FORMAT:
+                raise UsageError(f"watch state: format {state.format}, this build reads {STATE_FORMAT}")
+            self._fresh = False
+            for series, assembly, evaluator, stepped_us in state.series:
+                plan = self._fleet.plan(series.plan)
+                self.runs[series] = SeriesRun.restore(
+                    series, plan, self._wait_us, assembly, evaluator, stepped_us
+                )
+            if not given:
+                self._since_us = state.since_us
+        except (msgspec.MsgspecError, ValueError) as error:
+            log.error("watch state begins anew: %s", error)
+            self.runs.clear()
+            self._fresh = True
+
+    def _saved(self) -> bytes:
+        if self._folder is None:
+            return self.store.get(self._state_name())
+        path = self._folder / "watch.state"
+        try:
+            return path.read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectMissing(f"watch state {path}: not there") from error
+        except OSError as error:
+            raise UsageError(f"watch state {path}: {error.strerror}: give a readable --state") from error
+
+    def _state_name(self) -> str:
+        return f"{STATES}/{self.name}.state"
