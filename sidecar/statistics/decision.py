@@ -40,6 +40,8 @@ OPAQUE: Final = frozenset({"redacted:text", "redacted:number", "redacted:boolean
 """What stands for a concealed value that is not even told from others."""
 
 EXAMPLE = "for example outputs.predict[0] == 1, outputs.score >= 0.7 or outputs.label in ['approve', 'refer']"
+Token = Callable[[Any], Any]
+"""What is counted in place of a value that the store must not hold: `countable.Countable.token`."""
 Literal = str | int | float | bool
 _ORDER: Final[dict[str, Callable[[Any, Any], Any]]] = {
     "<": operator.lt,
@@ -65,8 +67,8 @@ class Decision:
         """The answer for each row, shape (rows.count,)."""
         return rows.derived(self, lambda: self.rule.answers(rows))
 
-    def tokenised(self, token: Callable[[Any], Any]) -> Decision:
-        """The same rule for values of which only tokens are counted; `token` is `countable.Countable.token`.
+    def tokenised(self, token: Token) -> Decision:
+        """The same rule for values of which only tokens are counted.
 
         Every text is also looked for under its token, so that a rule over labels
         goes on working when the labels themselves must not be known.
@@ -118,7 +120,7 @@ class Compared:
         found[~np.isfinite(numbers)] = UNKNOWN
         return found
 
-    def tokenised(self, token: Callable[[Any], Any]) -> Rule:
+    def tokenised(self, token: Token) -> Rule:
         texts = [literal for literal in self.literals if isinstance(literal, str)]
         if self.sign in _ORDER or not texts:
             return self
@@ -139,7 +141,7 @@ class Truth:
         ]
         return np.array(known, dtype=np.int8)
 
-    def tokenised(self, token: Callable[[Any], Any]) -> Rule:
+    def tokenised(self, token: Token) -> Rule:
         return self
 
 
@@ -151,7 +153,7 @@ class Not:
         inner = self.rule.answers(rows)
         return np.where(inner == UNKNOWN, inner, 1 - inner).astype(np.int8)
 
-    def tokenised(self, token: Callable[[Any], Any]) -> Rule:
+    def tokenised(self, token: Token) -> Rule:
         return Not(self.rule.tokenised(token))
 
 
@@ -171,7 +173,7 @@ class Either:
             np.int8
         )
 
-    def tokenised(self, token: Callable[[Any], Any]) -> Rule:
+    def tokenised(self, token: Token) -> Rule:
         return Either(self.left.tokenised(token), self.right.tokenised(token), self.settling)
 
 
