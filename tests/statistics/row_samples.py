@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from sidecar.records import Observation, Sample
+from sidecar.statistics.baseline import TAIL, FieldBaseline, Kind
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.tally import Tally
 
@@ -33,6 +34,17 @@ def sample(
 def table(inputs: dict[str, list[Any]], outputs: dict[str, list[Any]] | None = None) -> Rows:
     """Rows of one exchange."""
     return Rows([sample(inputs, outputs or {})])
+
+
+def field(name: str, kind: Kind, own: dict[Any, int] | list[float], **facts: Any) -> FieldBaseline:
+    """A field's baseline with these values and their counts, or with these edges and 10 rows in each bin."""
+    edges = own if isinstance(own, list) else []
+    counts = list(own.values()) if isinstance(own, dict) else [10] * (len(own) - 1)
+    given = list(own) if isinstance(own, dict) else []
+    numbers = given if kind == "numeric" else []
+    categories = [] if kind == "numeric" else given
+    facts = {"mean": 0.0, "scale": 1.0} | facts
+    return FieldBaseline(name, kind, edges, numbers, categories, b"", counts + [0] * TAIL, **facts)
 
 
 @st.composite
