@@ -25,7 +25,7 @@ from sidecar.audit import text
 from sidecar.audit.html import page
 from sidecar.audit.inventory import Selection
 from sidecar.audit.prove import prove as prove_record
-from sidecar.audit.report import StoreReport
+from sidecar.audit.report import StoreReport, parse_site_head
 from sidecar.audit.resume import Progress
 from sidecar.audit.trust import Trust, read_trust
 from sidecar.audit.verify import Advance, Job
@@ -35,13 +35,14 @@ from sidecar.ledger import receipt as receipts
 from sidecar.objects import Store, command_options, for_command
 from sidecar.privacy.master import read_master_key
 from sidecar.shipping.parquet import path_safe
+from sidecar.site.log import Head
 from sidecar.timestamping import roots, stamped_at
 
 __all__ = ["prove", "verify"]
 
 _OF_STORES = (
     *("store", "model", "since", "until", "master_key", "keys_store"),
-    *("tsa_root", "jobs", "html", "resume"),
+    *("tsa_root", "site_head", "jobs", "html", "resume"),
 )
 """Parameters that mean nothing for a receipt."""
 _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
@@ -83,6 +84,11 @@ _COLORS = {"good": "green", "bad": "red", "warn": "yellow"}
     metavar="FILE",
     help="Root certificates (PEM) of time stamp authorities: also check the site log's time stamps.",
 )
+@click.option(
+    "--site-head",
+    metavar="N:SHA256",
+    help="How far an earlier report saw the site log: it must still begin so.",
+)
 @click.option("--jobs", type=click.IntRange(1, 256), metavar="N", help="Processes. [default: one a core]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Also write a report to file.")
@@ -104,6 +110,7 @@ def verify(
     master_key: Path | None,
     keys_store: str | None,
     tsa_root: Path | None,
+    site_head: str | None,
     jobs: int | None,
     as_json: bool,
     html: Path | None,
@@ -125,7 +132,7 @@ def verify(
     given = command_options()
     options = replace(given, environment=dict(given.environment or {}))
     stamps = partial(stamped_at, trusted=roots(tsa_root)) if tsa_root is not None else None
-    job = Job(store, options, trusted, selection, processes, now_us, master, keys, stamps)
+    job = Job(store, options, trusted, selection, processes, now_us, master, keys, stamps, _head(site_head))
     state = Progress(resume) if resume is not None else None
     try:
         with _bar() as advance:
@@ -223,6 +230,13 @@ def _check_receipt(path: Path, trust: Trust, as_json: bool) -> int:
     else:
         click.secho("proven under the log's own key, which no trusted key vouches for (--trust)", fg="yellow")
     return 0 if verdict.ok else 1
+
+
+def _head(given: str | None) -> Head | None:
+    try:
+        return None if given is None else parse_site_head(given)
+    except ValueError as error:
+        raise UsageError(f"verify: --site-head {given!r} {error}") from error
 
 
 def _day(moment: str | None, now_us: int) -> str | None:

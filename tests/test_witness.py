@@ -545,7 +545,7 @@ def test_verify_checks_the_stamps_of_the_site_log(
     log(store)
     witness(store, key, "--tsa", authority.url, "--tsa-root", authority.root)
     verify = ("verify", "--store", store, "--jobs", 1)
-    assert "1 time stamps were not checked: give --tsa-root" in sidecar(*verify).out
+    assert "1 time stamp was not checked: give --tsa-root" in sidecar(*verify).out
     good = sidecar(*verify, "--tsa-root", authority.root)
     assert good.code == 0
     assert f"{authority.url} saw its first 0 entries at 20" in good.out

@@ -173,7 +173,7 @@ def _made(report: StoreReport) -> str:
         ("Took", [f"{report.seconds:.1f} s"]),
         ("Sidecar", [report.version]),
         ("Checked", [report.scope or "every sealed object"]),
-        ("Site log", [f"{report.site_entries:,} entries"]),
+        ("Site log", [f"{report.site_entries:,} entries", *filter(None, [report.site_head])]),
         ("Enrolment keys", report.trusted or ["none given: keys were taken on faith"]),
         ("Operator keys", report.operators or ["none given"]),
         ("Witness keys", report.witnesses or ["none given"]),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from sidecar.audit.findings import Finding, Kind
+from sidecar.site.log import Head
 
 _ORDER = list(Kind)
 
@@ -98,6 +100,8 @@ class StoreReport:
     findings: list[Finding] = field(default_factory=list)
     """What concerns no single log."""
     site_entries: int = 0
+    site_head: str = ""
+    """How far the site log was read, for `--site-head` of a later run; empty for an empty log."""
     trusted: tuple[str, ...] = ()
     witnesses: tuple[str, ...] = ()
     operators: tuple[str, ...] = ()
@@ -137,12 +141,26 @@ class StoreReport:
             "bytes": sum(log.size_bytes for log in self.logs),
             "objects_sha256": self.objects_sha256,
             "site_entries": self.site_entries,
+            "site_head": self.site_head or None,
             "trusted": list(self.trusted),
             "witnesses": list(self.witnesses),
             "operators": list(self.operators),
             "findings": [each.to_json() for each in self.findings],
             "logs": [log.to_json() for log in self.logs],
         }
+
+
+def site_head(head: Head) -> str:
+    """`<entries>:<SHA-256 of the last one's object>`."""
+    return f"{head.size}:{head.sha256}" if head.size else ""
+
+
+def parse_site_head(text: str) -> Head:
+    """What `site_head` made. Raises ValueError for anything else."""
+    size, _, sha256 = text.strip().partition(":")
+    if not size.isdecimal() or not 0 < int(size) < 10**12 or not re.fullmatch("[0-9a-f]{64}", sha256):
+        raise ValueError("is not <entries>:<SHA-256>, as a report says it")
+    return Head(int(size), sha256)
 
 
 def iso(t_us: int | None) -> str | None:

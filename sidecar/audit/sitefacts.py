@@ -12,6 +12,7 @@ from sidecar.errors import SiteLogBroken, StoreError
 from sidecar.objects import Store
 from sidecar.site.bodies import Enrolment, Erase, Retention, Seen, Witness, read
 from sidecar.site.entry import Entry, object_name
+from sidecar.site.log import Head
 from sidecar.site.removed import Removal
 from sidecar.site_log import open_site_log
 
@@ -58,8 +59,16 @@ class SiteReading:
     them; and again later, since others erase and remove meanwhile.
     """
 
-    def __init__(self, store: Store, trust: Trust, stamped_at: StampedAt | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        trust: Trust,
+        stamped_at: StampedAt | None = None,
+        known: Head | None = None,
+    ) -> None:
+        """`known`: how far an earlier report saw the log, which must still begin so."""
         self.facts = SiteFacts()
+        self._known = known
         self.stamps = Stamps(stamped_at)
         self._store = store
         self._trust = trust
@@ -76,9 +85,32 @@ class SiteReading:
                 _take(entry, self.facts, self._trust, sightings)
                 self._stamp(entry, before)
                 before = self._reader.root()
+                self._compare()
         except SiteLogBroken as error:
             self._whole = False
             self.facts.findings.append(_broken(self._store, error))
+
+    @property
+    def head(self) -> Head:
+        """How far the log was read."""
+        return self._reader.head
+
+    def cut(self) -> list[Finding]:
+        """The end that an earlier report saw and that is gone."""
+        size = self._reader.head.size
+        if self._known is None or not self._whole or size >= self._known.size:
+            return []
+        text = (
+            f"site log: an earlier report saw {self._known.size:,} entries, {size:,} are left: "
+            "its end was removed"
+        )
+        return [Finding(Kind.TRUNCATED, text, object_name(size))]
+
+    def _compare(self) -> None:
+        head, known = self._reader.head, self._known
+        if known is not None and head.size == known.size and head.sha256 != known.sha256:
+            text = f"site log: entry {head.size - 1} is not the one that an earlier report saw: written anew"
+            self.facts.findings.append(Finding(Kind.FORKED, text, object_name(head.size - 1)))
 
     def _stamp(self, entry: Entry, before: bytes) -> None:
         # Anyone may append an entry with a bad stamp: where witnesses are named, only theirs are looked at.

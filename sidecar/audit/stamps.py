@@ -55,7 +55,8 @@ class Stamps:
         """What was found, and up to where the newest good stamp bounds the site log."""
         yield from self._found
         if self._unchecked:
-            text = f"site log: {self._unchecked:,} time stamps were not checked: give --tsa-root"
+            what = "1 time stamp was" if self._unchecked == 1 else f"{self._unchecked:,} time stamps were"
+            text = f"site log: {what} not checked: give --tsa-root"
             yield Finding(Kind.NOTE, text)
         if self._newest is not None:
             index, moment, authority = self._newest

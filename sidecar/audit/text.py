@@ -54,7 +54,8 @@ def verdict(report: StoreReport) -> str:
     plural = "log" if len(report.logs) == 1 else "logs"
     parts = [f"{broken} of {len(report.logs):,} {plural}"] if broken else []
     beyond = sum(each.failure for each in report.findings)
-    parts += [f"{beyond} things that concern no single log"] if beyond else []
+    what = "1 thing that concerns" if beyond == 1 else f"{beyond} things that concern"
+    parts += [f"{what} no single log"] if beyond else []
     return f"NOT INTACT: {' and '.join(parts)}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from sidecar import __version__
 from sidecar.audit.batch import BatchFacts
 from sidecar.audit.inventory import Selection, copies, take_inventory
-from sidecar.audit.report import StoreReport
+from sidecar.audit.report import StoreReport, site_head
 from sidecar.audit.resume import Progress
 from sidecar.audit.sitefacts import SiteReading
 from sidecar.audit.stamps import StampedAt
@@ -20,6 +20,7 @@ from sidecar.audit.workers import Task, Workers
 from sidecar.objects import Store
 from sidecar.privacy.master import MasterKey
 from sidecar.shipping.options import StoreOptions
+from sidecar.site.log import Head
 
 Advance = Callable[[int, int], None]
 """Told the bytes done and the bytes to do after every batch."""
@@ -39,6 +40,8 @@ class Job:
     keys_store: Store | None = None
     stamped_at: StampedAt | None = None
     """Checks time stamps in the site log; None leaves them unchecked, which the report says."""
+    site_head: Head | None = None
+    """How far an earlier report saw the site log."""
 
 
 def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> StoreReport:
@@ -53,7 +56,7 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         operators=tuple(str(each) for each in job.trust.operators),
         version=__version__,
     )
-    site = SiteReading(store, job.trust, job.stamped_at)
+    site = SiteReading(store, job.trust, job.stamped_at, job.site_head)
     inventory, chosen = take_inventory(store, job.selection)
     site.read_on()
     # Log by log, so that few logs are held at a time.
@@ -72,7 +75,8 @@ def verify(store: Store, job: Job, state: Progress | None, advance: Advance) -> 
         if not waiting[origin]:
             survey.take(origin, arrived.pop(origin))
     survey.finish(report)
-    report.findings += [*site.stamps.findings(), *copies(store)]
+    report.findings += [*site.cut(), *site.stamps.findings(), *copies(store)]
+    report.site_head = site_head(site.head)
     report.seconds = time.monotonic() - started
     return report
 

@@ -510,3 +510,26 @@ def test_copies_are_said_to_be_no_evidence(store: Store) -> None:
     found = store.report()
     assert found.intact
     assert [each.text for each in found.findings if "compacted/ was not looked at" in each.text]
+
+
+def test_a_site_log_cut_back_since_an_earlier_report_is_noticed(store: Store, tmp_path: Path) -> None:
+    for number in range(3):
+        store.append("hold", {"number": number})
+    verify = ("verify", "--store", str(store.root), "--json", "--jobs", "1")
+    head = json.loads(command(*verify).stdout)["site_head"]
+    assert head.startswith("3:")
+    store.append("hold", {"number": 3})
+    assert command(*verify, "--site-head", head).returncode == 0
+
+    for number in (2, 3):
+        (store.root / "site" / f"{number:012d}.json").unlink()
+    assert command(*verify).returncode == 0, "the store alone cannot tell"
+    cut = json.loads(command(*verify, "--site-head", head).stdout)
+    assert [each["kind"] for each in cut["findings"] if each["failure"]] == ["truncated"]
+
+    store.append("hold", {"number": "another"})
+    anew = json.loads(command(*verify, "--site-head", head).stdout)
+    assert [each["kind"] for each in anew["findings"] if each["failure"]] == ["forked"]
+    for wrong in ("3", "3:xyz", "0:" + "0" * 64, "-1:" + "0" * 64):
+        refused = command(*verify, "--site-head", wrong)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
