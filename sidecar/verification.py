@@ -140,12 +140,13 @@ def verify(
     finally:
         if state is not None:
             state.close()
-    if html is not None:
-        _write(html, page(report))
+    # What took minutes to find is shown whatever becomes of the page.
     if as_json:
         click.echo(orjson.dumps(report.to_json()).decode())
     else:
         _show(report)
+    if html is not None:
+        _write(html, page(report))
     sys.exit(report.exit_code)
 
 

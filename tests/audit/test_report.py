@@ -533,3 +533,10 @@ def test_a_site_log_cut_back_since_an_earlier_report_is_noticed(store: Store, tm
     for wrong in ("3", "3:xyz", "0:" + "0" * 64, "-1:" + "0" * 64):
         refused = command(*verify, "--site-head", wrong)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+
+
+def test_what_was_found_is_shown_also_when_the_page_cannot_be_written(store: Store, tmp_path: Path) -> None:
+    ran = command("verify", "--store", str(store.root), "--json", "--html", str(tmp_path / "none" / "x.html"))
+    assert ran.returncode == 1
+    assert json.loads(ran.stdout)["intact"]
+    assert "give a path that can be written" in ran.stderr
