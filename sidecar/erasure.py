@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -22,6 +23,8 @@ from sidecar.settings_table import default
 from sidecar.settings_values import parse_duration
 from sidecar.site_log import author, public_keys
 from sidecar.subject_keys import tags_of
+
+Command = TypeVar("Command", bound=Callable[..., Any])
 
 MARGIN_S = 60.0
 """How far clocks may be apart, and a record be behind the moment in which it was made."""
@@ -48,6 +51,12 @@ class _Length(click.ParamType):  # type: ignore[type-arg]
             self.fail(f"{value!r} {error}", param, ctx)
 
 
+def _setting(name: str) -> Callable[[Command], Command]:
+    """An option that says what the sidecars have for one of their settings."""
+    help_text = "The sidecars' setting, if they have another than the default."
+    return click.option(name, type=_Length(), metavar="DURATION", help=help_text)
+
+
 @click.command()
 @STORE
 @KEY
@@ -55,18 +64,8 @@ class _Length(click.ParamType):  # type: ignore[type-arg]
 @MASTER
 @click.option("--reason", metavar="TEXT", help="Stands in the site log for ever: name nobody in it.")
 @click.option("--keys-store", metavar="URL", help="Where the key objects are, if not in the store.")
-@click.option(
-    "--volume-age",
-    type=_Length(),
-    metavar="DURATION",
-    help="The sidecars' setting, if they have another than the default.",
-)
-@click.option(
-    "--batch-age",
-    type=_Length(),
-    metavar="DURATION",
-    help="The sidecars' setting, if they have another than the default.",
-)
+@_setting("--volume-age")
+@_setting("--batch-age")
 @click.option("--dry-run", is_flag=True, help="Only say what would be destroyed.")
 @OPERATOR
 @JSON

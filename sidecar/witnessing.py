@@ -19,7 +19,7 @@ from sidecar.audit.naming import BatchName
 from sidecar.batches import by_log
 from sidecar.consistency import Course, follow, unreadable
 from sidecar.errors import LedgerError, SidecarError, StoreError, UsageError
-from sidecar.keyring import JSON, STORE, Moment
+from sidecar.keyring import JSON, KEY, STORE, Moment
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note
@@ -41,14 +41,7 @@ PROBLEMS_PER_ENTRY = 1_000
 
 @click.command()
 @STORE
-@click.option(
-    "--key",
-    "key_file",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The witness's key.",
-)
+@KEY
 @click.option(
     "--since-state/--from-start",
     default=True,
