@@ -155,7 +155,7 @@ def _over_time(each: SeriesReport, quantity: Quantity, alarms: Sequence[Alarm]) 
         Mark(alarm.since_us, alarm.resolved_us or each.last_us, alarm.severity == "critical")
         for alarm in alarms
     ]
-    label = (_moment(each.first_us), _moment(each.last_us))
+    label = (_short(each.first_us), _short(each.last_us))
     return time_series(title, points, each.first_us, each.last_us, marks, guides, label)
 
 
@@ -230,6 +230,11 @@ def _made(report: DriftReport) -> str:
     ]
     cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in rows)
     return f'<section><h2>How it was made</h2><dl class="facts wide">{cells}</dl></section>'
+
+
+def _short(time_us: int) -> str:
+    """Month, day and minute: what fits below a plot on a telephone."""
+    return readable(time_us)[5:16]
 
 
 def _moment(time_us: int) -> str:

@@ -66,6 +66,8 @@ class Assembly:
         self.open: dict[int, OpenPane] = {}
         self.handed_to_us = 0
         """Every pane that begins before this is handed out."""
+        self.known_since_us: int | None = None
+        """When the first file was taken: until everyone had time to be heard of, nobody is left out."""
         self.tallied = Tallied()
         self.behind = Sum()
         """What is in no pane: late and overdue counts."""
@@ -76,6 +78,8 @@ class Assembly:
         if self.writers.has(facts.writer, facts.serial):
             self.tallied.repeated_files += 1
             return False
+        if self.known_since_us is None:
+            self.known_since_us = now_us
         writer = self.writers.take(facts.writer, facts.serial, now_us)
         writer.complete_to_us = max(writer.complete_to_us, facts.complete_to_us)
         if facts.serial == writer.latest:
@@ -124,8 +128,10 @@ class Assembly:
 
     def due(self, now_us: int) -> list[Assembled]:
         """The panes that are complete, or have waited long enough, in time order; they are gone from here."""
-        waited = self.waited_for(now_us)
-        complete_to_us = min((each.complete_to_us for each in waited), default=now_us)
+        complete_to_us = 0
+        if self.known_since_us is not None and now_us - self.known_since_us >= self._wait_us:
+            waited = self.waited_for(now_us)
+            complete_to_us = min((each.complete_to_us for each in waited), default=now_us)
         return self.hand_out(max(complete_to_us, now_us - self._wait_us))
 
     def hand_out(self, to_us: int) -> list[Assembled]:
@@ -147,6 +153,7 @@ class Assembly:
             _State(
                 STATE_FORMAT,
                 self.handed_to_us,
+                self.known_since_us,
                 self.writers,
                 [
                     _Open(
@@ -175,6 +182,7 @@ class Assembly:
             raise ValueError(f"state of format {state.format}, this build reads {STATE_FORMAT}")
         made = cls(wait_us)
         made.handed_to_us = state.handed_to_us
+        made.known_since_us = state.known_since_us
         made.writers = state.writers
         made.tallied = Tallied(**dict(zip(_TALLIED, state.tallied, strict=True)))
         for each in state.open:
@@ -203,6 +211,7 @@ class _Open(msgspec.Struct, array_like=True):
 class _State(msgspec.Struct, array_like=True):
     format: int
     handed_to_us: int
+    known_since_us: int | None
     writers: Writers
     open: list[_Open]
     tallied: list[int]

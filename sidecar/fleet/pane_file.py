@@ -17,6 +17,7 @@ from arro3.io import read_parquet
 from sidecar.errors import StoreError
 
 FORMAT = 1
+MAGIC = b"PAR1"
 METADATA_KEY = b"sidecar"
 Vector = npt.NDArray[np.int64]
 _COLUMNS = ("pane_start_us", "pane_us", "late", "exchanges", "tally")
@@ -91,6 +92,9 @@ class PaneFile:
 
 def read(name: str, data: bytes) -> PaneFile:
     """The file with these bytes. Raises StoreError that names it for anything else."""
+    if data[:4] != MAGIC or data[-4:] != MAGIC:
+        # The Parquet reader would panic, aloud.
+        raise StoreError(f"{name}: cannot be read: no whole Parquet file")
     with _naming(name):
         reader = read_parquet(io.BytesIO(data))
         facts = _facts(name, reader.schema.metadata.get(METADATA_KEY))

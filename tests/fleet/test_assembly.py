@@ -105,6 +105,13 @@ def split(exchanges: Sequence[tuple[int, int, list[int]]], chance: random.Random
     return files
 
 
+def settled() -> Assembly:
+    """One that has known its writers for longer than it waits."""
+    assembly = Assembly(WAIT_US)
+    assembly.known_since_us = 0
+    return assembly
+
+
 def numbers(assembly: Assembly, now_us: int) -> list[int]:
     return [(each.start_us - T0_US) // MINUTE_US for each in assembly.due(now_us)]
 
@@ -119,7 +126,7 @@ def test_a_file_is_taken_once() -> None:
 
 
 def test_a_pane_waits_for_every_writer_that_is_heard_of() -> None:
-    assembly = Assembly(WAIT_US)
+    assembly = settled()
     now = T0_US + 4 * MINUTE_US
     assembly.take(
         file_of(facts(1, complete_to_us=T0_US + 3 * MINUTE_US), [pane(0, {"a": [1]}), pane(2, {"a": [1]})]),
@@ -140,7 +147,7 @@ def test_a_pane_waits_for_every_writer_that_is_heard_of() -> None:
 
 
 def test_a_silent_writer_is_waited_for_a_bounded_time() -> None:
-    assembly = Assembly(WAIT_US)
+    assembly = settled()
     assembly.take(file_of(facts(1, complete_to_us=T0_US), [pane(-1, {"a": [1]})]), T0_US)
     assembly.take(file_of(facts(2, complete_to_us=T0_US + 3 * MINUTE_US), [pane(1, {"a": [1]})]), T0_US)
     assert numbers(assembly, T0_US + 3 * MINUTE_US) == [-1]
@@ -148,14 +155,24 @@ def test_a_silent_writer_is_waited_for_a_bounded_time() -> None:
 
 
 def test_a_writer_that_ended_is_not_waited_for() -> None:
-    assembly = Assembly(WAIT_US)
+    assembly = settled()
     assembly.take(file_of(facts(1, final=True), [pane(0, {"a": [1]})]), NOW_US)
     assembly.take(file_of(facts(2, complete_to_us=T0_US + 3 * MINUTE_US), [pane(1, {"a": [1]})]), NOW_US)
     assert numbers(assembly, T0_US + 3 * MINUTE_US) == [0, 1]
 
 
-def test_what_comes_after_its_pane_was_handed_out_is_in_the_sum_and_not_in_a_pane() -> None:
+def test_a_new_assembly_gives_everyone_time_to_be_heard_of() -> None:
     assembly = Assembly(WAIT_US)
+    now = T0_US + 4 * MINUTE_US
+    assembly.take(file_of(facts(1, complete_to_us=now), [pane(0, {"a": [1]})]), now)
+    assert numbers(assembly, now) == []
+    assembly.take(file_of(facts(2, complete_to_us=now), [pane(0, {"a": [5]})]), now + MINUTE_US)
+    (found,) = assembly.due(T0_US + MINUTE_US + WAIT_US)
+    assert found.sum.counts["a"].tolist() == [6]
+
+
+def test_what_comes_after_its_pane_was_handed_out_is_in_the_sum_and_not_in_a_pane() -> None:
+    assembly = settled()
     assembly.take(file_of(facts(1, final=True), [pane(0, {"a": [1]})]), NOW_US)
     assert numbers(assembly, NOW_US) == [0]
     assembly.take(file_of(facts(2, final=True), [pane(0, {"a": [5]}, 5)]), NOW_US)
