@@ -23,19 +23,22 @@ Vector = npt.NDArray[np.int64]
 
 SHARES = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64)
 """Sizes beyond a band's edge, on the arcsine scale."""
+PRIOR = (1.0, 1.0, 2.0, 3.0, 3.0, 2.0, 1.0)
+"""Their weights before normalising: shares seldom move by a hundredth or by a half."""
 
 
-def band_bets(low: float, high: float) -> tuple[Floats, Floats]:
-    """Log-ratios of one success and one failure per bet, shape (K, 2), and the side of each (+1, −1).
+def band_bets(low: float, high: float) -> tuple[Floats, Floats, Floats]:
+    """Log-ratios of one success and one failure per bet, shape (K, 2), the side of each (+1, −1), its weight.
 
     On the arcsine scale equal steps are about equally hard to see at any share.
     """
     rows: list[tuple[float, float]] = []
     sides: list[float] = []
+    weights: list[float] = []
     for edge, sign in ((high, 1.0), (low, -1.0)):
         if not 0.0 <= edge <= 1.0:
             raise ValueError(f"{edge:g} is no share: a band lies between 0 and 1")
-        for size in SHARES:
+        for size, weight in zip(SHARES, PRIOR, strict=True):
             angle = np.arcsin(np.sqrt(edge)) + sign * size
             if not 0.0 < angle < np.pi / 2.0:
                 break
@@ -44,7 +47,8 @@ def band_bets(low: float, high: float) -> tuple[Floats, Floats]:
             null = min(max(edge, 1e-9), 1.0 - 1e-9)
             rows.append((log(q / null), log((1.0 - q) / (1.0 - null))))
             sides.append(sign)
-    return np.array(rows).reshape(-1, 2), np.array(sides)
+            weights.append(weight)
+    return np.array(rows).reshape(-1, 2), np.array(sides), np.array(weights) / max(sum(weights), 1.0)
 
 
 class BandBets:
@@ -54,9 +58,8 @@ class BandBets:
         """`share` of the model's budget is not needed: a band has no baseline to be unsure of."""
         self.quantity = quantity
         self.size = 2
-        self.ratios, self.sides = band_bets(quantity.low, quantity.high)
+        self.ratios, self.sides, self.weights = band_bets(quantity.low, quantity.high)
         self.names = tuple("above the band" if side > 0 else "below the band" for side in self.sides)
-        self.weights: Floats = np.full(len(self.sides), 1.0 / max(1, len(self.sides)))
         middle = (quantity.low + quantity.high) / 2.0
         self.dispersion = Dispersion(np.array([middle * (1.0 - middle)]), quantity.spread.dispersion)
 

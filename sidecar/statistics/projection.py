@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
-ROUNDS = 8
+ROUNDS = 10
 """Newton steps; from the left of the root each comes closer and none goes past it."""
 
 
@@ -48,7 +48,7 @@ def project(alternatives: Floats, centre: Floats, radius: float | Floats) -> Flo
         slope = -(p * np.where(p > 0, (1.0 - ratio) / mixed, 0.0)).sum(axis=-1)
         move = np.divide(value, slope, out=np.zeros_like(value), where=outside & (slope < 0))
         t = np.clip(t - move, 0.0, 1.0)
-    # One part in 10¹² back, on the side where the projection is a little too far out.
-    t = np.where(outside, t - 1e-12 * (1.0 - t), 0.0)[..., None]
+    # One part in 10⁹ back, to the side where rounding can only leave the projection too far out.
+    t = np.where(outside, t - 1e-9 * (1.0 - t), 0.0)[..., None]
     projected: Floats = (1.0 - t) * q + t * p
     return projected

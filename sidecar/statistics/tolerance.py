@@ -7,9 +7,10 @@ clean panes differ from each other (day and night).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import log, sqrt
-from statistics import NormalDist
 
+from sidecar.statistics.chi_square import upper_tail
 from sidecar.statistics.quantity import Spread
 
 BASELINE_LEVEL = 0.01
@@ -65,8 +66,14 @@ def _with(radius: float, spread: float) -> float:
     return (sqrt(radius) + sqrt(spread)) ** 2
 
 
+@cache
 def chi_square_quantile(degrees: int, level: float) -> float:
-    """Wilson and Hilferty's approximation, within 1 % for the levels used here."""
-    z = NormalDist().inv_cdf(level)
-    a = 2.0 / (9.0 * degrees)
-    return degrees * float(1.0 - a + z * sqrt(a)) ** 3
+    """The value that chi-square stays below with probability `level`."""
+    low, high = 0.0, 10.0 * degrees + 200.0
+    for _ in range(60):
+        middle = (low + high) / 2.0
+        if upper_tail(middle, degrees) > 1.0 - level:
+            low = middle
+        else:
+            high = middle
+    return high

@@ -127,8 +127,8 @@ def counted(name: str, values: npt.NDArray[np.intp], shares: Floats, ordered: bo
     return Stream(quantity, table_of(true)[None])
 
 
-def normal(rng: Generator, name: str = "normal", rows: int = BASELINE_ROWS) -> Stream:
-    quantity, edges = binned(name, rng.normal(size=rows))
+def normal(rng: Generator, rows: int = BASELINE_ROWS) -> Stream:
+    quantity, edges = binned("normal", rng.normal(size=rows))
     return Stream(quantity, table_of(shares_of(edges, special.ndtr))[None], edges)
 
 
@@ -149,11 +149,11 @@ def discrete(rng: Generator, name: str = "discrete") -> Stream:
     return counted(name, rng.poisson(3, size=BASELINE_ROWS).astype(np.intp), shares, ordered=True)
 
 
-def categorical(rng: Generator, name: str = "categorical") -> Stream:
+def categorical(rng: Generator, rows: int = BASELINE_ROWS) -> Stream:
     """Twelve categories, each half as frequent again as the next but one."""
     shares = 1.0 / np.arange(1, 13)
     shares /= shares.sum()
-    return counted(name, rng.choice(12, size=BASELINE_ROWS, p=shares), shares, ordered=False)
+    return counted("categorical", rng.choice(12, size=rows, p=shares), shares, ordered=False)
 
 
 def autocorrelated(rng: Generator, name: str = "autocorrelated") -> Stream:
