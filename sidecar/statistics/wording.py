@@ -18,6 +18,8 @@ from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoS
 Vector = npt.NDArray[np.int64]
 
 MOST_CONTRIBUTIONS = 3
+OUTERMOST = 3.0
+"""Bins that the centre of the outermost one may lie away from the next."""
 _LARGE = ((1e12, 1e12, "trillion"), (1e9, 1e9, "billion"), (1e6, 1e6, "million"))
 
 
@@ -117,7 +119,8 @@ def _moved(
         if quantity.mean is None:
             words.append((f"mean {mean:+.2g} σ", f"standard deviation {sd:.2g} σ"))
         else:
-            value = quantity.mean + mean * quantity.unit
+            # The baseline's own mean is exact; the slots' centres only say how far it has moved.
+            value = quantity.mean + (mean - mean_0) * quantity.unit
             digits = max(abs(quantity.mean), quantity.unit, abs(value))
             words.append(
                 (
@@ -148,6 +151,10 @@ def _moved(
 def _on_axis(quantity: Distribution, now: Vector, before: Vector) -> tuple[Vector, Vector, list[float]]:
     """Counts of both along the order, those out of range at its ends, with the places of the slots."""
     slots, centres = list(range(quantity.ordered)), list(quantity.centres)
+    if len(centres) > 3:
+        # The outermost bins reach to the extremes; their rows do not lie in their middles.
+        centres[0] = max(centres[0], centres[1] - OUTERMOST * (centres[2] - centres[1]))
+        centres[-1] = min(centres[-1], centres[-2] + OUTERMOST * (centres[-2] - centres[-3]))
     gap = max(1e-9, (centres[-1] - centres[0]) / max(1, len(centres) - 1)) if centres else 1.0
     if quantity.under is not None:
         slots, centres = [quantity.under, *slots], [centres[0] - gap, *centres]
@@ -259,11 +266,16 @@ def span(duration_us: float) -> str:
 
 
 def large(number: float) -> str:
-    """`3 million`, `4.3 million`, `12,000`."""
+    """`3 million`, `4.3 million`, `12,000`: two digits."""
     for least, unit, word in _LARGE:
         if number >= least:
             return f"{number / unit:.2g} {word}" if number / unit < 100 else f"{number / unit:,.0f} {word}"
-    return f"{number:,.0f}"
+    return f"{number:,.0f}" if number < 100 else f"{_rounded(number):,.0f}"
+
+
+def _rounded(number: float) -> float:
+    """To two digits: more would pretend."""
+    return float(f"{number:.2g}")
 
 
 def clock(at_us: int, now_us: int) -> str:

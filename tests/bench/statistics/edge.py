@@ -151,9 +151,9 @@ def delays(quick: bool) -> list[Row]:
         most = 2_600 if quick else 8_000
         bound = 2.0 * log(THRESHOLD) / kl if kl > 0 else float("inf")
         name = f"mean + {shift:g} σ"
-        if bound > most * ROWS * 0.8:
+        if shift <= sigma or bound > most * ROWS * 0.8:
             rows.append(
-                Row(title, name, {"tolerance σ": sigma, "KL": kl}, note="inside the tolerance, or next to it: no alarm is due")
+                Row(title, name, {"tolerance σ": sigma, "KL": kl}, note="inside the tolerance: no alarm is due")
             )  # fmt: skip
             continue
         panel = Panel(bets)

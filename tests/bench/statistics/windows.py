@@ -109,11 +109,9 @@ def run(quick: bool) -> list[Row]:
             f"+ {shift:g} σ": float(np.median(found)) for shift, found in delays.items()
         }
         length = size * windows / false if false else None
-        rows.append(
-            Row(
-                title,
-                name,
-                {"window": size, "false alarms": f"{false / windows:.1%}", "run length": length} | after,
-            )
-        )
+        figures: dict[str, str | float | int | None] = {
+            "window": size,
+            "false alarms": f"{false / windows:.1%}",
+        }
+        rows.append(Row(title, name, figures | {"run length": length} | after))
     return rows
