@@ -86,7 +86,7 @@ def directions_of(quantity: Distribution) -> tuple[Direction, ...]:
     used = sorted((slot for slot in single if counts[slot] > 0), key=lambda slot: -counts[slot])
     unused = [slot for slot in single if counts[slot] == 0]
     room = MAX_DIRECTIONS - len(found)
-    chosen = [*unused[: room // 2], *used[: max(LARGEST, room - len(unused))]][:room]
+    chosen = [*unused[: room // 2], *used[:LARGEST]][:room]
     for slot in sorted(chosen):
         indicator = np.zeros(len(counts))
         indicator[slot] = 1.0

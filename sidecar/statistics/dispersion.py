@@ -27,7 +27,7 @@ RENEWED = 8
 """Panes between two looks at the estimates."""
 PRIOR_BLOCKS = 8.0
 """Weight of the baseline's own dispersion."""
-MOST_OF_ONE = 16.0
+MOST_OF_ONE = 9.0
 """One pair of blocks counts for no more than so many times the usual: a single jump is a shift, not noise."""
 
 
@@ -63,9 +63,9 @@ class Dispersion:
         return self._factor
 
     def _renewed(self) -> Floats:
-        found = self._scales[0].factor()
-        for scale in self._scales[1:]:
-            found = np.maximum(found, scale.factor())
+        found = np.ones_like(self._scales[0].within)
+        for scale in self._scales:
+            found = scale.beyond(found)
         return found
 
     @property
@@ -134,12 +134,12 @@ class _Scale:
             self.blocks = self.keep * self.blocks + 1.0
         self.rows, self.mean, self.square = n, mean, square
 
-    def factor(self) -> Floats:
-        """The estimate where it is beyond chance, else 1."""
+    def beyond(self, known: Floats) -> Floats:
+        """The estimate where it is higher than what shorter blocks gave by more than chance, else that."""
         ratio = self.between / self.within
         # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block.
-        chance = 1.0 + 3.0 * np.sqrt(3.0 / self.blocks)
-        return np.where(ratio > chance, ratio, 1.0)
+        chance = 1.0 + 4.0 * np.sqrt(3.0 / self.blocks)
+        return np.where(ratio > known * chance, ratio, known)
 
     def state(self) -> list[Any]:
         last = (
@@ -175,15 +175,15 @@ def spread_of(panes: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Spre
     if len(counts) < 2 or not whole.sum():
         return Spread(panes=len(counts))
     looked = np.eye(len(whole))[whole > 0] if scores is None else np.asarray(scores, dtype=np.float64)
-    near = _dispersion(counts, looked, SCALES[:1], 0.0)
+    near = _dispersion(counts, looked, SCALES[:1], 0.0, 1.0)
     used = whole > 0
     kl = 0.0
     for stretches in STRETCHES:
         if len(counts) >= 2 * stretches and whole.sum() / stretches >= ROWS_PER_SLOT * used.sum():
             kl = max(kl, _stretch_kl(counts[:, used], stretches, near))
     # Blocks far apart differ by what the tolerance will allow for; only more than that is dependence.
-    far = _dispersion(counts, looked, SCALES[1:], kl)
-    return Spread(panes=len(counts), kl=kl, dispersion=max(near, far))
+    far = _dispersion(counts, looked, SCALES[1:], kl, near)
+    return Spread(panes=len(counts), kl=kl, dispersion=far)
 
 
 def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spread:
@@ -194,12 +194,12 @@ def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spre
     return spread_of(panes, np.array([direction.score for direction in directions]) if directions else None)
 
 
-def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: float) -> float:
-    """The largest over the directions and the scales, as far as it is beyond chance."""
+def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: float, known: float) -> float:
+    """The largest over the directions and the scales, as far as it is beyond `known` and chance."""
     rows, whole = counts.sum(axis=1), counts.sum(axis=0)
     share = whole / whole.sum()
     variance = np.maximum(scores**2 @ share - (scores @ share) ** 2, 0.0)
-    largest = 1.0
+    largest = known
     for every in scales:
         blocks = len(counts) // every
         if blocks < 10:
@@ -213,7 +213,7 @@ def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: flo
         ratio = np.divide(between, variance, out=np.ones_like(between), where=variance > 0)
         # A slot with a handful of rows says nothing about dependence.
         enough = whole.sum() * variance >= 30.0 * np.abs(scores).max(axis=1) ** 2
-        largest = max([largest, *ratio[enough & (ratio > 1.0 + 4.0 * np.sqrt(3.0 / blocks))]])
+        largest = max([largest, *ratio[enough & (ratio > known * (1.0 + 4.0 * np.sqrt(3.0 / blocks)))]])
     return float(largest)
 
 

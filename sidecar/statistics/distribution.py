@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.statistics.alternatives import directions_of, learnt_weight, smoothed, tilts
+from sidecar.statistics.alternatives import Alternatives, directions_of, learnt_weight, smoothed, tilts
 from sidecar.statistics.dispersion import Dispersion
 from sidecar.statistics.projection import divergence, project
 from sidecar.statistics.quantity import Distribution
@@ -33,24 +33,28 @@ class DistributionBets:
         counts = np.array(quantity.reference, dtype=np.float64)
         self.centre: Floats = counts / counts.sum()
         self.baseline: Floats = smoothed(counts)
-        directions = directions_of(quantity)
+        self._directions = directions = directions_of(quantity)
         # Both ways, at a handful of sizes that all test nearly the same half-space.
         tests = 12 * max(1, len(directions))
         self.tolerance = tolerance(int(counts.sum()), self.size, tests, share, quantity.spread)
-        self.alternatives = tilts(quantity, directions, self.tolerance.direction)
-        q = self.alternatives.shares
-        nearest = project(q, self.centre, self.tolerance.direction)
-        self.log_ratios: Floats = np.vstack([np.log(q / nearest), np.zeros(self.size)])
-        self.names = (*self.alternatives.names, "learnt from recent traffic")
-        self.weights: Floats = np.append(self.alternatives.weights, learnt_weight(self.alternatives))
+        fixed = self.alternatives()
+        self.direction = fixed.direction
+        """Index of each fixed bet's direction."""
+        nearest = project(fixed.shares, self.centre, self.tolerance.direction)
+        self.log_ratios: Floats = np.vstack([np.log(fixed.shares / nearest), np.zeros(self.size)])
+        self.names = (*fixed.names, "learnt from recent traffic")
+        self.weights: Floats = np.append(fixed.weights, learnt_weight(fixed))
         self.scores = np.array([d.score for d in directions]).reshape(-1, self.size)
         # An unordered quantity of one used slot may have no direction but those of its other slots.
         self.dispersion = Dispersion(
             self.scores**2 @ self.baseline, quantity.spread.dispersion, 2.0 * quantity.spread.kl
         )
-        self._squares = self.scores**2
         self._recent: Floats = np.zeros(self.size)
         self._fresh = 0.0
+
+    def alternatives(self) -> Alternatives:
+        """The distributions behind the fixed bets; made anew, since only their log-ratios are kept."""
+        return tilts(self.quantity, self._directions, self.tolerance.direction)
 
     def rows(self, counts: Vector) -> int:
         """Rows of the field, missing ones included."""
@@ -61,7 +65,7 @@ class DistributionBets:
         logs: Floats = self.log_ratios @ counts.astype(np.float64)
         factors = self.dispersion.estimate()
         if len(factors):
-            logs[:-1] /= factors[self.alternatives.direction]
+            logs[:-1] /= factors[self.direction]
             logs[-1] /= factors.max()
         return logs
 
@@ -69,7 +73,7 @@ class DistributionBets:
         """Takes the pane in, for the panes after it."""
         n = counts.astype(np.float64)
         rows = float(n.sum())
-        self.dispersion.add(float(rows), self.scores @ n, self._squares @ n)
+        self.dispersion.add(float(rows), self.scores @ n, self.scores**2 @ n)
         self._recent = self._recent * (MEMORY_ROWS / (MEMORY_ROWS + rows)) + n
         self._fresh += rows
         if self._fresh >= REFRESH_ROWS:

@@ -90,7 +90,7 @@ def test_mean_of_a_pane_by_exact_enumeration_is_at_most_one_at_the_edge() -> Non
     quantity = Distribution("x", 0, (300, 500, 200), ("a", "b", "c"))
     bets = DistributionBets(quantity, 1.0)
     rows = 6
-    for k, alternative in enumerate(bets.alternatives.shares):
+    for k, alternative in enumerate(bets.alternatives().shares):
         edge = project(alternative, bets.centre, bets.tolerance.direction)
         for p in (edge, bets.centre):
             mean = 0.0

@@ -36,7 +36,7 @@ def mean_e_values(quick: bool) -> list[Row]:
     own, worst = [], 0.0
     for _ in range(4 if quick else 20):
         bets = DistributionBets(normal(rng).quantity, 1.0 / FEATURES)
-        q, radius = bets.alternatives.shares, bets.tolerance.direction
+        q, radius = bets.alternatives().shares, bets.tolerance.direction
         nearest = project(q, bets.centre, radius)
         ratios = np.exp(bets.log_ratios[:-1])
         own.append((nearest * ratios).sum(axis=1).max())
@@ -57,7 +57,7 @@ def mean_e_values(quick: bool) -> list[Row]:
 
 def _drawn(rng: np.random.Generator, panes: int) -> tuple[float, float, float]:
     bets = DistributionBets(normal(rng).quantity, 1.0 / FEATURES)
-    p = project(bets.alternatives.shares[1], bets.centre, bets.tolerance.direction)
+    p = project(bets.alternatives().shares[1], bets.centre, bets.tolerance.direction)
     e = np.exp(rng.multinomial(ROWS, p / p.sum(), size=panes) @ bets.log_ratios[1])
     half = 1.96 * e.std() / sqrt(panes)
     return float(e.mean() - half), float(e.mean()), float(e.mean() + half)
@@ -75,7 +75,7 @@ def run_length(quick: bool) -> list[Row]:
         streams = [normal(rng) for _ in range(runs)]
         bets = [DistributionBets(stream.quantity, 1.0 / FEATURES) for stream in streams]
         for stream, bet in zip(streams, bets, strict=True):
-            edge = project(bet.alternatives.shares[0], bet.centre, bet.tolerance.direction)
+            edge = project(bet.alternatives().shares[0], bet.centre, bet.tolerance.direction)
             inside = part * edge + (1.0 - part) * bet.centre
             stream.table = table_of(inside if part else stream_shares(stream, 0.0))[None]
         first = first_alarms(streams, Panel(bets), SHORT, 4_000, rng)

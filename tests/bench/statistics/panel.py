@@ -24,7 +24,7 @@ class Panel:
     def __init__(self, bets: Sequence[DistributionBets], dtype: type[np.floating] = np.float32) -> None:
         self.dtype = dtype
         self.slots = max(b.size for b in bets)
-        self.fixed = max(len(b.alternatives.names) for b in bets)
+        self.fixed = max(len(b.direction) for b in bets)
         ways = max(len(b.scores) for b in bets)
         features = len(bets)
         self.ratios = np.zeros((features, self.slots, self.fixed), dtype=dtype)
@@ -37,10 +37,10 @@ class Panel:
         self.baseline = np.zeros((features, self.slots))
         self.radius = np.array([b.tolerance.whole for b in bets])
         for at, b in enumerate(bets):
-            k, j = len(b.alternatives.names), len(b.scores)
+            k, j = len(b.direction), len(b.scores)
             self.ratios[at, : b.size, :k] = b.log_ratios[:-1].T
             self.weights[at, :k], self.weights[at, -1] = b.weights[:-1], b.weights[-1]
-            self.direction[at, :k] = b.alternatives.direction
+            self.direction[at, :k] = b.direction
             scores[at, : b.size, :j] = b.scores.T
             variance[at, :j] = b.scores**2 @ b.baseline
             prior[at], covered[at] = b.quantity.spread.dispersion, 2.0 * b.quantity.spread.kl
