@@ -35,7 +35,7 @@ class Excursions:
 class History:
     """Cumulative counts at past times, close together lately and far apart long ago; bounded."""
 
-    KEPT = 32
+    KEPT = 20
 
     def __init__(self, size: int) -> None:
         self.times_us: list[int] = []

@@ -33,7 +33,7 @@ class DistributionBets:
         counts = np.array(quantity.reference, dtype=np.float64)
         self.centre: Floats = counts / counts.sum()
         self.baseline: Floats = smoothed(counts)
-        self._directions = directions = directions_of(quantity)
+        directions = directions_of(quantity)
         # Both ways, at a handful of sizes that all test nearly the same half-space.
         tests = 12 * max(1, len(directions))
         self.tolerance = tolerance(int(counts.sum()), self.size, tests, share, quantity.spread)
@@ -54,7 +54,7 @@ class DistributionBets:
 
     def alternatives(self) -> Alternatives:
         """The distributions behind the fixed bets; made anew, since only their log-ratios are kept."""
-        return tilts(self.quantity, self._directions, self.tolerance.direction)
+        return tilts(self.quantity, directions_of(self.quantity), self.tolerance.direction)
 
     def rows(self, counts: Vector) -> int:
         """Rows of the field, missing ones included."""
