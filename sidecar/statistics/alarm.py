@@ -59,7 +59,7 @@ class Effect(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Contribution(msgspec.Struct, frozen=True, kw_only=True):
-    """A slot or segment and what it adds to the change."""
+    """A slot or stratum and what it adds to the change."""
 
     what: str
     before: float
@@ -67,6 +67,20 @@ class Contribution(msgspec.Struct, frozen=True, kw_only=True):
     after: float
     part: float
     """Of the whole change, 0 to 1."""
+
+
+class SegmentPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment of the traffic and what it adds to the change."""
+
+    segment: str
+    """For example `region is south`."""
+    before: float | None
+    """Its share of yes, or its mean in baseline standard deviations; null when it had no rows."""
+    after: float | None
+    rows: int
+    """Of it since the change."""
+    part: float
+    """Of the whole change; those of all segments of one kind add up to 1."""
 
 
 class Alarm(msgspec.Struct, kw_only=True):
@@ -93,7 +107,9 @@ class Alarm(msgspec.Struct, kw_only=True):
     """Natural logarithm of the value at which it alarms."""
     effect: Effect
     contributions: list[Contribution]
-    """The largest first, at most three."""
+    """Slots or strata, the largest first, at most three."""
+    segments: list[SegmentPart] = []
+    """Of each configured segmentation the segment that contributes most, the largest first, at most three."""
     record_ids: list[str]
     """Up to three records to look at."""
     sentence: str

@@ -6,14 +6,14 @@ owns the model's budget of false alarms.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.statistics.alarm import Alarm
+from sidecar.statistics.alarm import Alarm, SegmentPart
 from sidecar.statistics.budget import Budget, thresholds
 from sidecar.statistics.change_point import History
 from sidecar.statistics.promise import Promise
@@ -23,6 +23,10 @@ from sidecar.statistics.watch import Watch, watchable
 Vector = npt.NDArray[np.int64]
 
 STATE_VERSION = 1
+WORTH_SAYING = 0.5
+"""Part of a change from which a sentence names the segment."""
+SegmentFinder = Callable[[str, Vector, Vector], list[SegmentPart]]
+"""A quantity's name, whole vectors before and since a change → its segments, as `SegmentParts` finds them."""
 KEPT_RESOLVED = 100
 """Alarms that are over and still listed, the latest ones."""
 
@@ -31,9 +35,15 @@ class Evaluator:
     """Detectors of the quantities of one plan under one budget."""
 
     def __init__(
-        self, quantities: Sequence[Quantity], budget: Budget, pane_us: int, *, advisory: bool = False
+        self,
+        quantities: Sequence[Quantity],
+        budget: Budget,
+        pane_us: int,
+        *,
+        advisory: bool = False,
+        segments: SegmentFinder | None = None,
     ) -> None:
-        """`pane_us` is the length of the panes that `step` will get.
+        """`pane_us` is the length of the panes that `step` will get; `segments` finds where a change is.
 
         Raises ValueError for a weight that is not above 0 or two quantities of one name.
         """
@@ -44,6 +54,7 @@ class Evaluator:
         self.budget = budget
         self.pane_us = pane_us
         self.advisory = advisory
+        self._segments = segments
         self._unwatched = {q.name: why for q in quantities if (why := watchable(q)) is not None}
         watched = [quantity for quantity in quantities if quantity.name not in self._unwatched]
         weights = [quantity.weight for quantity in watched]
@@ -82,6 +93,7 @@ class Evaluator:
                 ids = (exemplars or {}).get(watch.quantity.name, ())
                 changed.append(watch.open(end_us, self.pane_us, history, ids, self.advisory))
                 self._promised(changed[-1])
+                self._locate(changed[-1], history)
             elif alarm is not None and watch.follow(end_us, self.pane_us, history):
                 changed.append(alarm)
                 if not alarm.active:
@@ -93,6 +105,15 @@ class Evaluator:
         alarm.promise = f"{words} for this model" if alarm.promise == "kept" else f"{words}: {alarm.promise}"
         if self.advisory:
             alarm.promise += "; advisory: of what this one sidecar has seen"
+
+    def _locate(self, alarm: Alarm, history: History) -> None:
+        """Which segments the change comes from, by the whole vectors before and since."""
+        if self._segments is None:
+            return
+        _, since = history.since(alarm.since_us)
+        alarm.segments = self._segments(alarm.quantity, history.totals[-1] - since, since)
+        if alarm.segments and alarm.segments[0].part >= WORTH_SAYING:
+            alarm.sentence += f"; mostly where {alarm.segments[0].segment}"
 
     def alarms(self) -> list[Alarm]:
         """Active alarms, then the latest resolved ones; each by time of opening, newest first."""
@@ -139,9 +160,10 @@ class Evaluator:
         state: bytes,
         *,
         advisory: bool = False,
+        segments: SegmentFinder | None = None,
     ) -> Evaluator:
         """The evaluator that gave this state. Raises ValueError for a state of another version or plan."""
-        evaluator = cls(quantities, budget, pane_us, advisory=advisory)
+        evaluator = cls(quantities, budget, pane_us, advisory=advisory, segments=segments)
         try:
             kept = msgspec.msgpack.decode(state, type=dict[str, Any])
             version = kept["version"]
