@@ -7,6 +7,7 @@ from math import sqrt
 
 from sidecar.statistics.bets import Bets
 from sidecar.statistics.quantity import Distribution, Quantity
+from sidecar.statistics.two_sample import TwoSampleBets
 
 CLEAN_PANES = 30
 """Panes, of the baseline or seen since, below which nobody knows how much clean panes differ."""
@@ -38,6 +39,15 @@ def promise_of(quantity: Quantity, bets: Bets, panes: int, rows: int) -> Promise
             f"not proven: its rows depend on each other; panes vary {dispersion:.2g} times as much as those "
             "of independent rows would",
             figures,
+        )
+    if isinstance(bets, TwoSampleBets) and not bets.enough():
+        reference, other = bets.seen_rows
+        return Promise(
+            quantity.name,
+            False,
+            f"insufficient evidence: {reference:,.0f} rows of the reference group and {other:,.0f} of the other, "
+            f"{bets.quantity.minimum} of each are needed",
+            figures | {"reference_rows": reference, "other_rows": other},
         )
     clean = panes
     if isinstance(quantity, Distribution):

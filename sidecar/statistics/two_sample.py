@@ -105,6 +105,11 @@ class TwoSampleBets:
         """Whether both groups have had their minimum of rows."""
         return bool(self._rows.min() >= self.quantity.minimum)
 
+    @property
+    def seen_rows(self) -> tuple[float, float]:
+        """Rows of the reference group and of the other so far."""
+        return float(self._rows[0]), float(self._rows[1])
+
     def log_e(self, counts: Vector) -> Floats:
         """Per bet, for one pane."""
         table = counts.reshape(-1, 4)

@@ -296,3 +296,15 @@ def test_panes_of_two_pods_added_give_the_evaluation_of_the_whole() -> None:
     other = Evaluator(ALL, BUDGET, PANE_US)
     run(other, [b + a for a, b in pods])
     assert whole.state() == other.state()
+
+
+def test_a_group_too_small_to_judge_is_insufficient_evidence_and_no_alarm() -> None:
+    quantity = TwoSample("bias/rare", 0, 0.8)
+    evaluator = Evaluator([quantity], BUDGET, PANE_US)
+    few = np.array([100, 100, 0, 1], dtype=np.int64)
+    assert run(evaluator, [few] * 29) == []
+    [promise] = evaluator.promises()
+    assert promise.words == (
+        "insufficient evidence: 2,900 rows of the reference group and 29 of the other, 30 of each are needed"
+    )
+    assert [change[1:] for change in run(evaluator, [few] * 3, 29)] == [("bias/rare", "open")]
