@@ -45,8 +45,8 @@ def promise_of(quantity: Quantity, bets: Bets, panes: int, rows: int) -> Promise
         return Promise(
             quantity.name,
             False,
-            f"insufficient evidence: {reference:,.0f} rows of the reference group and {other:,.0f} of the other, "
-            f"{bets.quantity.minimum} of each are needed",
+            f"insufficient evidence: {reference:,.0f} rows of the reference group and {other:,.0f} of the "
+            f"other, {bets.quantity.minimum} of each are needed",
             figures | {"reference_rows": reference, "other_rows": other},
         )
     clean = panes
