@@ -46,6 +46,7 @@ from sidecar.errors import JournalFull, SidecarError
 from sidecar.guarding import fault, guard_of
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
+from sidecar.label_desk import LabelDesk, key_hash
 from sidecar.ledger.origin import Place
 from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.sealing import BootFacts, Sealer
@@ -140,6 +141,18 @@ def pane_shipper(settings: Settings, clock: Clock) -> PaneShipper:
 
 def _place(settings: Settings) -> tuple[str | None, ...]:
     return settings.cluster, settings.namespace, settings.workload, settings.pod_uid
+
+
+def label_desk(settings: Settings, environment: Mapping[str, str]) -> LabelDesk:
+    """What takes posted labels; a receiver of events could not keep them."""
+
+    def open_sink() -> Sink:
+        return sink_of(settings, environment, create=False)
+
+    keeps = locate(settings.store).kind is not Kind.EVENTS
+    return LabelDesk(
+        Path(settings.journal), open_sink if keeps else None, settings.batch_age_s, key_hash(settings)
+    )
 
 
 def boot_facts(handover: Handover) -> BootFacts:
@@ -257,6 +270,9 @@ async def run(handover: Handover) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     loop.add_reader(handover.life_fd, _orphaned, handover.life_fd)
     worker.start()
+    desk = label_desk(handover.settings, dict(os.environ))
+    shipper = threading.Thread(target=desk.run, name="labels", daemon=True)
+    shipper.start()
     board = Board(
         counters,
         clock,
@@ -264,8 +280,9 @@ async def run(handover: Handover) -> int:
         store=handover.settings.store,
         snapshot=lambda: worker.analyst.snapshot if worker.analyst else Snapshot(),
         summaries=lambda: worker.analyst.summaries() if worker.analyst else [],
+        labels=desk.counts,
     )
-    async with serve(handover.admin_fd, board):
+    async with serve(handover.admin_fd, board, desk.take):
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         # Service managers signal the whole group at once; what the recorder commits while it
@@ -273,7 +290,9 @@ async def run(handover: Handover) -> int:
         while counters.get(Global.RECORDER_PID) and not done.is_set():  # noqa: ASYNC110 - another process's memory
             await asyncio.sleep(RECORDER_POLL_S)
         worker.stop()
+        desk.stop()
         await waits[1]
+        await asyncio.to_thread(shipper.join, handover.settings.ship_timeout_s)
         waits[0].cancel()
     if worker.failure is not None:
         if isinstance(worker.failure, SidecarError):

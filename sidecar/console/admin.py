@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import orjson
 from aiohttp import web
 
-from sidecar.console import metrics
+from sidecar.console import labels, metrics
 from sidecar.console.board import Board
 
 _BOARD = web.AppKey("board", Board)
@@ -19,12 +19,13 @@ INDEX = """sidecar analyst
 
 /metrics         Prometheus
 /api/v1/status   JSON
+/api/v1/labels   POST ground truth: JSON, an array of it, or a line each
 /healthz         is this process alive
 """
 
 
-def application(board: Board) -> web.Application:
-    """The routes over one board."""
+def application(board: Board, take_labels: labels.Take | None = None) -> web.Application:
+    """The routes over one board; labels are taken where `take_labels` keeps them."""
     made = metrics.registry(board)
 
     async def scrape(request: web.Request) -> web.Response:
@@ -52,6 +53,8 @@ def application(board: Board) -> web.Application:
             web.get("/api/v1/status", status),
         ]
     )
+    if take_labels is not None:
+        app.router.add_post(labels.PATH, labels.handler(take_labels))
     return app
 
 
@@ -62,9 +65,11 @@ def dump(value: object) -> bytes:
 
 
 @asynccontextmanager
-async def serve(listener_fd: int, board: Board) -> AsyncIterator[None]:
+async def serve(
+    listener_fd: int, board: Board, take_labels: labels.Take | None = None
+) -> AsyncIterator[None]:
     """Answer on an already listening socket for as long as the context is open."""
-    runner = web.AppRunner(application(board), access_log=None, shutdown_timeout=1.0)
+    runner = web.AppRunner(application(board, take_labels), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     listener = socket.socket(fileno=listener_fd)
     try:

@@ -33,6 +33,8 @@ class Board:
     store: str
     snapshot: Callable[[], Snapshot]
     summaries: Summaries
+    labels: Callable[[], dict[str, Any]] = dict
+    """Counts of posted labels: `taken`, `repeated`, `shipped`, `waiting`, `objects`, `error`."""
 
     def analyst_lag(self, seen: Snapshot) -> Lag:
         """Records committed and not yet read; seconds is the most that the oldest of them can have waited."""
@@ -110,6 +112,7 @@ class Board:
                 "last_ship_us": seen.shipping.get("last_us", 0),
                 "seconds_since_last_ship": round(self.since_last_ship(seen), 3),
             },
+            "labels": self.labels(),
             "gaps": {
                 reason: {"gaps": count, "exchanges": seen.totals.get(f"gap_exchanges/{reason}", 0)}
                 for reason, count in gaps(seen)

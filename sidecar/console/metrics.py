@@ -215,6 +215,17 @@ FAMILIES: tuple[Family, ...] = (
         "Seconds since a batch reached the store, or since the analyst began",
         lambda b, s: [((), b.since_last_ship(s))],
     ),
+    _counter(
+        "sidecar_labels_total",
+        "Labels posted to this sidecar: taken, or repeated while they waited",
+        lambda b, s: [((each,), b.labels().get(each, 0)) for each in ("taken", "repeated")],
+        "result",
+    ),
+    _gauge(
+        "sidecar_labels_waiting",
+        "Labels that are not in the store yet",
+        lambda b, s: [((), b.labels().get("waiting", 0))],
+    ),
 )
 COMMIT_DURATION = "sidecar_commit_duration_seconds"
 COMMIT_DURATION_HELP = "Time to make one journal segment durable"

@@ -9,7 +9,7 @@ from typing import Protocol
 
 def names_its_content(name: str) -> bool:
     """Whether an object of that name can only have one content: its hash is in it."""
-    return name.startswith(("records/", "statistics/plans/", "statistics/panes/"))
+    return name.startswith(("records/", "statistics/plans/", "statistics/panes/", "statistics/labels/"))
 
 
 class PutResult(Enum):
