@@ -24,6 +24,7 @@ LAZY = {
     "find": ("sidecar.lookup", "List records of a store, newest first."),
     "show": ("sidecar.lookup", "Print one record whole: identity, times, request and response."),
     "compact": ("sidecar.compaction", "Repeat many small files in few large ones, proven equal."),
+    "labels": ("sidecar.labelling", "Add what turned out to be true, and say how right the model was."),
     "replay": ("sidecar.replay", "Send a recorded request again and compare the answers."),
     "verify": ("sidecar.verification", "Recompute every log of a store and say what is intact."),
     "prove": ("sidecar.verification", "Write a receipt of one record that anyone can check offline."),
