@@ -46,7 +46,7 @@ def run(quick: bool) -> list[Row]:
     found_peers = range(len(river_peers.peers()))
     # The slowest first, so that both cores are busy to the end.
     for peer in reversed(found_peers):
-        tasks += [(_peer_delays, (peer, place, quick)) for place in range(len(SCENARIOS))]
+        tasks += [(_peer_delays, (peer, feed, quick)) for feed in dict.fromkeys(s.feed for s in SCENARIOS)]
     tasks += [(_our_delays, (place, runs, quick)) for place in range(len(SCENARIOS))]
     tasks += [(_at_budget, (place, runs, quick)) for place in range(len(SCENARIOS))]
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -111,23 +111,23 @@ def _unchanged(place: int) -> Scenario:
     return replace(SCENARIOS[place], change=None, after=USUAL)
 
 
-def _peer_delays(index: int, place: int, quick: bool) -> list[Row]:
+def _peer_delays(index: int, feed: str, quick: bool) -> list[Row]:
+    """Of one peer on all scenarios that are fed alike, with its parameter found once."""
     peer: Peer = river_peers.peers()[index]
-    scenario = SCENARIOS[place]
-    rng = np.random.default_rng([SEED, 3, index, place])
     # Constant values raise no alarm at any setting; those of a share are the nearest that do.
-    like = scenario if scenario.feed != "indicator" else next(s for s in SCENARIOS if s.feed == "share")
+    like = next(s for s in SCENARIOS if s.feed == ("share" if feed == "indicator" else feed))
     parameter, _ = river_peers.parameter_for(
         peer, LENGTH, like, np.random.default_rng([SEED, 4, index]), quick
     )
-    runs = (8 if quick else 20) if peer.slow else (40 if quick else 200)
-    most = 6_000 if peer.slow else MOST
-    clean = 500 if peer.slow else CLEAN
-    return [
-        _delay_row(
-            scenario.name, peer.name, river_peers.delays(peer, parameter, scenario, rng, runs, clean, most)
-        )
-    ]
+    runs = (8 if quick else 15) if peer.slow else (40 if quick else 200)
+    most, clean = (3_000, 500) if peer.slow else (MOST, CLEAN)
+    rows = []
+    for place, scenario in enumerate(SCENARIOS):
+        if scenario.feed == feed:
+            rng = np.random.default_rng([SEED, 3, index, place])
+            found = river_peers.delays(peer, parameter, scenario, rng, runs, clean, most)
+            rows.append(_delay_row(scenario.name, peer.name, found))
+    return rows
 
 
 def _delay_row(scenario: str, name: str, exchanges: npt.NDArray[np.floating]) -> Row:

@@ -54,11 +54,11 @@ def parameter_for(
     peer: Peer, length: float, scenario: Scenario, rng: np.random.Generator, quick: bool
 ) -> tuple[float, float]:
     """The loosest parameter with at least this run length on clean values, and what it has there."""
-    exchanges = int(length * (6 if peer.slow else 40) / (4 if quick else 1))
+    exchanges = int(length * (4 if peer.slow else 40) / (4 if quick else 1))
     values = scenario.values(rng, exchanges, False).tolist()
     low, high = np.log(peer.strict), np.log(peer.loose)
     best = peer.strict, run_length(peer, peer.strict, values)
-    for _ in range(5 if peer.slow else 10):
+    for _ in range(4 if peer.slow else 10):
         middle = (low + high) / 2.0
         found = run_length(peer, float(np.exp(middle)), values)
         if found >= length:
