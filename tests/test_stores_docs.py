@@ -25,7 +25,7 @@ def resources(statements: list[dict[str, Any]]) -> set[str]:
 def test_whatever_the_sidecars_role_may_put_it_may_only_put_if_it_is_not_there() -> None:
     allowed, denied = (each["Statement"] for each in policies())
     assert {each["Effect"] for each in allowed} == {"Allow"}
-    put = ("records", "subjects", "statistics/plans", "statistics/panes")
+    put = ("records", "subjects", "statistics/plans", "statistics/panes", "statistics/labels")
     assert resources(allowed) == {f"arn:aws:s3:::BUCKET/FOLDER/{each}/*" for each in put}
     for each in denied:
         assert (each["Effect"], each["Action"]) == ("Deny", "s3:PutObject")
