@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
-from sidecar.records import Observation
+from sidecar.records import TOKEN, Observation, Sample
 
 if TYPE_CHECKING:
-    from sidecar.intake import Monitor
+    from sidecar.monitors import Monitor
 
-TOKEN: Final = "redacted:"
-"""What stands in front of every token."""
 UNNAMED: Final = "(redacted)"
 """The field that stands for all those whose very names the store does not hold."""
 STAMP_BYTES: Final = 32
@@ -120,8 +118,35 @@ class GuardedMonitor:
         self._monitor = monitor
         self._stamp = stamp
 
-    def add(self, observations: Sequence[Observation]) -> None:
-        self._monitor.add(observations)
+    @property
+    def plan(self) -> Any:
+        return getattr(self._monitor, "plan", None)
+
+    @property
+    def baseline(self) -> Any:
+        return self._monitor.baseline
+
+    @property
+    def pane_us(self) -> int:
+        return int(getattr(self._monitor, "pane_us", 0))
+
+    @property
+    def complete_to_us(self) -> int:
+        return int(getattr(self._monitor, "complete_to_us", 0))
+
+    def follow(self, previous: Any) -> None:
+        self._monitor.follow(previous)
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        self._monitor.add(samples)
+
+    def advance(self, now_us: int) -> object:
+        return self._monitor.advance(now_us)
+
+    def take_closed(self, now_us: int, everything: bool = False) -> Any:
+        """The monitor's own: a plan names no token, only that there are some."""
+        take = getattr(self._monitor, "take_closed", None)
+        return take(now_us, everything) if take else []
 
     def state(self) -> bytes:
         return _STAMPED + self._stamp + self._monitor.state()

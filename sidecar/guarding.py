@@ -26,7 +26,7 @@ from sidecar.privacy.rules import Rule, Target, parse_rule
 from sidecar.records import Message, Observation
 
 if TYPE_CHECKING:
-    from sidecar.intake import Monitor
+    from sidecar.monitors import Monitor
     from sidecar.privacy.encrypt import SealedRecord
     from sidecar.privacy.master import MasterKey
 

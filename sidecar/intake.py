@@ -11,21 +11,22 @@ import logging
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from sidecar.errors import DecodeError
 from sidecar.guarding import Guard, fault
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.ledger.leaf import LeafEncoder
+from sidecar.monitors import Monitor, Monitors
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
-from sidecar.shipping.knowledge import START, Knowledge, LogEnd, MonitorKey
+from sidecar.sampling import sample_of
+from sidecar.shipping.knowledge import START, Knowledge, LogEnd
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup, log_values
 from sidecar.splitting import Splitter
 from sidecar.suspects import DEATHS, HOPELESS, Suspects
 
 log = logging.getLogger(__name__)
 
-OBSERVATIONS_AT_ONCE = 512
 EPOCHS_KEPT = 256
 LOGS_KEPT = 256
 UNDECODED = "killed the analyst twice"
@@ -45,16 +46,6 @@ class Decoder(Protocol):
     def observe(self, path: str, request: Message, response: Message) -> Observation: ...
 
 
-class Monitor(Protocol):
-    """What the intake needs of `statistics.monitor.Monitor`."""
-
-    def add(self, observations: Sequence[Observation]) -> None: ...
-
-    def state(self) -> bytes: ...
-
-    def summary(self) -> dict[str, Any]: ...
-
-
 @dataclass(frozen=True, slots=True)
 class Analysis:
     """How exchanges are read, counted and guarded; how a monitor is begun and brought back."""
@@ -68,7 +59,7 @@ class Analysis:
 class Intake:
     """Takes segments in journal order; holds the rows until they are encoded.
 
-    `monitors` outlives the intake only if its commit succeeds. `counting` is
+    `statistics` outlive the intake only if its commit succeeds. `counting` is
     held while a monitor changes, so that another thread may read summaries.
     """
 
@@ -85,27 +76,10 @@ class Intake:
         self.groups: dict[GroupKey, RowGroup] = {}
         self._decoder = analysis.decoder
         self._guard = analysis.guard
-        self._new_monitor = analysis.new_monitor
-        self.monitors: dict[MonitorKey, Monitor] = {}
-        self.changed: set[MonitorKey] = set()
-        for key, state in known.monitors.items():
-            try:
-                monitor = self._guard.restore(state, analysis.restore_monitor)
-                if monitor is None:
-                    log.info("statistics of route %s, model %s begin anew: privacy settings changed", *key)
-            except ValueError as error:
-                # Statistics are advice: those of another version must not keep records from being shipped.
-                log.error("statistics of route %s, model %s begin anew: %s", *key, error)
-                monitor = None
-            if monitor is None:
-                # What was counted under other rules does not even stay: the next commit writes over it.
-                monitor = self._guard.watch(analysis.new_monitor())
-                self.changed.add(key)
-            self.monitors[key] = monitor
-        known.monitors = {}
+        self.statistics = Monitors(
+            known, analysis.guard, analysis.new_monitor, analysis.restore_monitor, counting or nullcontext()
+        )
         self._suspects = suspects
-        self._counting = counting or nullcontext()
-        self._observations: dict[MonitorKey, list[Observation]] = {}
         self._splitter = Splitter()
         self._group: RowGroup | None = None
         self._last_group: tuple[str, str, int, int] = ("", "", -1, -1)
@@ -175,20 +149,14 @@ class Intake:
     def committed(self) -> None:
         """The rows and counts so far are durable: begin the next batch, the monitors go on."""
         self.groups.clear()
-        self.changed.clear()
+        self.statistics.changed.clear()
         self._group, self._last_group = None, ("", "", -1, -1)
 
     def forget(self) -> None:
         """Let go of everything that takes memory; only to be thrown away afterwards."""
         self.known = Knowledge()
-        self.monitors.clear()
-        self._observations.clear()
+        self.statistics.forget()
         self.committed()
-
-    def count_all(self) -> None:
-        """Hand every waiting observation to its monitor."""
-        for key in list(self._observations):
-            self._count_observations(key)
 
     def _exchange(self, boot: str, segment: int, index: int, exchange: Exchange) -> None:
         end = self._end(boot, exchange.route)
@@ -226,13 +194,10 @@ class Intake:
         else:
             kept = self._guard.apply(request, response, observe if decodes else None)
         error = error or kept.error
-        if kept.counted is not None:
-            key = (exchange.route, group.epoch.digest)
-            waiting = self._observations.setdefault(key, [])
-            waiting.append(kept.counted)
-            if len(waiting) >= OBSERVATIONS_AT_ONCE:
-                self._count_observations(key)
-        elif error is not None:
+        sample = sample_of(boot, exchange, response, kept.counted)
+        if sample is not None:
+            self.statistics.take((exchange.route, group.epoch.digest), sample)
+        if kept.counted is None and error is not None:
             self.count("decode_errors")
         if kept.redacted is not None:
             self.count("redacted")
@@ -276,29 +241,6 @@ class Intake:
                 )
             said = "" if self._guard.discreet else f": {error}"
             return None, f"decoder failed: {type(error).__name__}{said}"
-
-    def _count_observations(self, key: MonitorKey) -> None:
-        waiting = self._observations.pop(key)
-        with self._counting:
-            monitor = self.monitors.get(key)
-            if monitor is None:
-                monitor = self.monitors[key] = self._guard.watch(self._new_monitor())
-            try:
-                monitor.add(waiting)
-            except Exception as error:
-                # Statistics are advice; the records behind them go on being shipped.
-                if type(error) not in self._faults:
-                    self._faults.add(type(error))
-                    log.error(
-                        "statistics failed on %d observations of route %s: %s",
-                        len(waiting),
-                        key[0],
-                        fault(error),
-                        exc_info=not self._guard.discreet,
-                    )
-                self.count("uncounted", len(waiting))
-        self.count("observations", len(waiting))
-        self.changed.add(key)
 
     def _gap(self, gap: Gap) -> None:
         end = self._end(gap.boot, gap.route)

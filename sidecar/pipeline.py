@@ -48,6 +48,7 @@ from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.label_desk import LabelDesk, key_hash
 from sidecar.ledger.origin import Place
+from sidecar.monitoring import monitoring
 from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.sealing import BootFacts, Sealer
 from sidecar.shipping.location import Kind, locate
@@ -56,7 +57,6 @@ from sidecar.shipping.sink import Sink, SplitSink
 from sidecar.shipping.state import AnalystState
 from sidecar.shipping.stores import sink_for
 from sidecar.signing import SigningClient
-from sidecar.statistics.monitor import Monitor
 from sidecar.suspects import Suspects
 
 log = logging.getLogger("sidecar.pipeline")
@@ -81,6 +81,7 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
     journal = Path(settings.journal)
     state = AnalystState.open(journal / STATE_FOLDER, log.error)
     suspects = Suspects(journal / MARKER)
+    watching = monitoring(settings)
     # Only before the first batch: later on, a missing root is a volume that is not mounted.
     fresh = "batches" not in state.load().shipping
     return Analyst(
@@ -89,8 +90,8 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
         sink=sink_of(settings, environment, create=fresh),
         analysis=Analysis(
             decoder=Decoding(settings.decoder, settings.decode_limit),
-            new_monitor=lambda: Monitor(settings.baseline_exchanges),
-            restore_monitor=Monitor.restore,
+            new_monitor=watching.begin,
+            restore_monitor=watching.restore,
             guard=guard_of(settings, more_computing),
         ),
         sealer=Sealer(boot_facts(handover), SigningClient(handover.signer_fd), clock),

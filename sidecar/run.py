@@ -36,6 +36,7 @@ from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
 from sidecar.listening import listen, resolve
 from sidecar.records import Epoch
+from sidecar.settings_table import default
 from sidecar.shipping.location import Kind, locate
 from sidecar.signing import SigningServer
 from sidecar.supervisor import ANALYST_DELAY_LIMIT_S, RECORDER_DELAY_LIMIT_S, Child, Supervisor
@@ -73,6 +74,7 @@ def run(
         if location.kind is Kind.DIRECTORY:
             check_store(Path(location.path))
     check_privacy(settings)
+    check_statistics(settings)
     settings = with_artifact_digests(settings)
     enroller = enrolment_key(settings)
     with ExitStack() as stack:
@@ -242,6 +244,15 @@ def check_privacy(settings: Settings) -> None:
             "master_key: a receiver of events cannot keep the keys of encrypted records: give subjects_store "
             "a folder or bucket"
         )
+
+
+def check_statistics(settings: Settings) -> None:
+    """Raise ConfigError for rules and files that the statistics could not work with."""
+    given = (settings.watch_file, settings.baseline_file, settings.decision)
+    if any(given) or settings.false_alarms != default("false_alarms"):
+        from sidecar.monitoring import monitoring
+
+        monitoring(settings)
 
 
 def enrolment_key(settings: Settings) -> SigningKey | None:

@@ -19,6 +19,7 @@ from sidecar.settings_values import (
     parse_digest,
     parse_duration,
     parse_label,
+    parse_line,
     parse_listen,
     parse_name,
     parse_path,
@@ -85,6 +86,10 @@ def _size(key: str, default: str, meaning: str, minimum: str, maximum: str = "16
 
 def _count(key: str, default: str, meaning: str, minimum: str, maximum: str) -> Setting:
     return Setting(key, "NUMBER", parse_count, default, meaning, minimum, maximum)
+
+
+def _text(key: str, metavar: str, default: str | None, meaning: str) -> Setting:
+    return Setting(key, metavar, parse_line, default, meaning)
 
 
 def _choice(key: str, choices: tuple[str, ...], meaning: str) -> Setting:
@@ -292,6 +297,35 @@ TABLE: tuple[Setting, ...] = (
         "The first so many observed exchanges freeze the baseline.",
         "1",
         "1000000",
+    ),
+    _duration(
+        "pane",
+        "60s",
+        "Length of a pane: counts are kept, and detectors stepped, by panes.",
+        minimum="100ms",
+        maximum="1h",
+    ),
+    _duration(
+        "watermark",
+        "2m",
+        "How long after its end a pane is closed; what comes later is counted apart.",
+        maximum="1h",
+    ),
+    _text("false_alarms", "BUDGET", "1 per 30d", "Most false alarms for all that is watched of a model."),
+    _text(
+        "decision", "RULE", None, "What counts as a yes, `outputs.predict[0] == 1` ([rules](statistics.md))."
+    ),
+    _text(
+        "watch_file",
+        "FILE",
+        None,
+        "YAML of what else is watched: bands, means, weights ([statistics](statistics.md)).",
+    ),
+    _text(
+        "baseline_file",
+        "FILE",
+        None,
+        "Baseline made by `sidecar baseline create`, in place of the first exchanges.",
     ),
     _duration(
         "statistics_ship",

@@ -164,6 +164,14 @@ def parse_name(text: str, most: int = 128) -> str:
     return text
 
 
+def parse_line(text: str) -> str:
+    """Any text of one line. Raises ValueError, phrased to follow it."""
+    line = text.strip()
+    if not line or "\n" in line or len(line) > 4096:
+        raise ValueError("must be one line of text, at most 4096 characters")
+    return line
+
+
 def parse_label(text: str) -> str:
     """Text that names a place, as long as names may be in Kubernetes."""
     return parse_name(text, most=253)

@@ -31,7 +31,7 @@ from sidecar.run import _announce
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.knowledge import Knowledge
 from sidecar.shipping.state import AnalystState
-from sidecar.statistics.monitor import Monitor
+from sidecar.statistics.monitor import Monitor, MonitorSettings
 from sidecar.suspects import Suspects
 from tests.support.chains import logs_of
 from tests.support.journaled import BOOT, EPOCH, START_US, exchange, fill
@@ -70,7 +70,7 @@ class Rig:
             JournalReader(journal, BOOT),
             self.state,
             DirectorySink(self.store, create=True),
-            Analysis(decoder or Decoding(), lambda: Monitor(2), Monitor.restore, guard_of(self.settings)),
+            Analysis(decoder or Decoding(), lambda: Monitor(MonitorSettings(2)), Monitor.restore, guard_of(self.settings)),
             sealer_of(BOOT, clock),
             Suspects(journal / "marker.bin"),
             Limits(),
@@ -446,7 +446,7 @@ def test_what_is_given_up_is_let_go_before_the_last_commit_is_loaded(
     load, held = rig.state.load, []
 
     def loading() -> Knowledge:
-        held.append((given_up.rows, len(given_up.monitors), given_up.known.totals))
+        held.append((given_up.rows, len(given_up.statistics.by_key), given_up.known.totals))
         return load()
 
     monkeypatch.setattr(rig.state, "load", loading)

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sidecar"
 STAGES = {
     "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
-    "console", "fleet", "alerting",
+    "console", "fleet", "alerting", "quality", "inject",
 }  # fmt: skip
 UPPER = {"audit": STAGES | {"objects", "site_log"}}
 """Layers between the stages and the command line, with what they may import beyond the shared modules."""

@@ -6,27 +6,19 @@ the same baseline can be added.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from hashlib import blake2b, sha256
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
-import numpy as np
 
-Kind = Literal["numeric", "categorical", "boolean", "array", "empty"]
+from sidecar.errors import UsageError
+from sidecar.statistics.quantity import Spread
 
-BINS = 20
-ROWS_PER_BIN = 50
-"""Fewer bins for a small baseline: PSI between samples of one distribution grows with the bins."""
-MAX_DISTINCT_NUMBERS = 20
-ROWS_PER_NUMBER = 5
-"""Numbers that repeat this often on average, and are few, are counted each by itself."""
-MAX_CATEGORIES = 100
-MAX_REST = 4096
-"""Known values beyond the counted categories that are still told from new ones."""
-MAX_TEXT = 256
-"""Characters of a category; a longer text is known by its beginning and its hash."""
+Kind = Literal[
+    "numeric", "categorical", "boolean", "text", "timestamp", "image", "array", "vector", "empty"
+]  # fmt: skip
+
+FORMAT = 2
 
 UNDER, OVER, NEW, OTHER, MISSING, INVALID = range(6)
 """The slots after a field's own ones.
@@ -34,13 +26,21 @@ UNDER, OVER, NEW, OTHER, MISSING, INVALID = range(6)
 Out of range (two), never seen, known but rare, null or absent, of a wrong type or not finite.
 """
 TAIL = 6
+TAIL_LABELS = ("under", "over", "new", "other", "missing", "invalid")
+WRONG_TYPE, UNPARSABLE, NAN, MINUS_INFINITY, PLUS_INFINITY = range(5)
+"""What the invalid values were, in the counters that follow the slots."""
+DETAILS = 5
+DETAIL_LABELS = ("wrong_type", "unparsable", "nan", "minus_infinity", "plus_infinity")
 
-ARRAYS = frozenset({list, range})
-"""Only lengths are watched, so a range does for an array that is not worth its memory."""
+MAX_TEXT = 256
+"""Characters of a category; a longer text is known by its beginning and its hash."""
+HASH_BYTES = 8
+CONCEALED = "(redacted)"
+"""What stands for a category whose text is not told."""
 
 
 class FieldBaseline(msgspec.Struct, frozen=True):
-    """One field, frozen."""
+    """One field, or one aspect of it, frozen."""
 
     name: str
     kind: Kind
@@ -57,6 +57,17 @@ class FieldBaseline(msgspec.Struct, frozen=True):
     mean: float
     scale: float
     """Standard deviation, or what stands in for it when there is none: the unit of fixed-point sums."""
+    aspect: str = ""
+    """What of the field is counted (`length`, `norm`, …); empty: the values themselves."""
+    concealed: bytes = b""
+    """8-byte hashes of categories that are redacted values, in the order of their slots, after the others."""
+    singletons: int = 0
+    """Known categories that were seen once: about as many rows as will bring a category never seen."""
+    centroid: list[float] = []
+    """Of vectors: the mean of each element."""
+    aspects: list[FieldBaseline] = []
+    """What else is counted of the field: numbers that are read out of each value."""
+    spread: Spread = Spread()
 
     @property
     def own_slots(self) -> int:
@@ -70,7 +81,51 @@ class FieldBaseline(msgspec.Struct, frozen=True):
         if self.edges:
             pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
             return [f"{number_label(low)}..{number_label(high)}" for low, high in pairs]
-        return self.categories
+        return self.categories + [CONCEALED] * (len(self.concealed) // HASH_BYTES)
+
+    def reference(self) -> list[int]:
+        """Counts to hold traffic against: some of what is new is no news (Good and Turing)."""
+        expected = list(self.counts)
+        own = self.own_slots
+        expected[own + NEW] += self.singletons
+        expected[own + OTHER] = max(0, expected[own + OTHER] - self.singletons)
+        return expected
+
+
+class Projection(msgspec.Struct, frozen=True):
+    """A fixed random direction through the standardised numeric inputs."""
+
+    name: str
+    inputs: list[str]
+    weights: list[int]
+    edges: list[float]
+    counts: list[int]
+    """Of the bins, below the first and above the last."""
+    mean: float
+    scale: float
+    spread: Spread = Spread()
+
+
+class Pair(msgspec.Struct, frozen=True):
+    """Two fields that told most of each other in the baseline, counted together in coarse groups."""
+
+    first: str
+    second: str
+    """Paths, `inputs.a` and `outputs.b`."""
+    first_groups: list[int]
+    """Group of each slot (the field's own and the tail)."""
+    second_groups: list[int]
+    first_labels: list[str]
+    second_labels: list[str]
+    counts: list[int]
+    """By first group, then second."""
+    information: float
+    """Mutual information in nats."""
+    spread: Spread = Spread()
+
+    @property
+    def name(self) -> str:
+        return f"joint/{self.first}*{self.second}"
 
 
 class Baseline(msgspec.Struct, frozen=True):
@@ -81,16 +136,45 @@ class Baseline(msgspec.Struct, frozen=True):
     answered_rows: int
     inputs: list[FieldBaseline]
     outputs: list[FieldBaseline]
-    version: int = 1
+    exchange: list[FieldBaseline] = []
+    """Latency, status, tokens: one value per exchange, decoded or not."""
+    projections: list[Projection] = []
+    pairs: list[Pair] = []
+    t_from_us: int = 0
+    """Wall clock of the first and last exchange in it; 0 when its rows have no time."""
+    t_to_us: int = 0
+    source: str = ""
+    version: int = FORMAT
 
     def encode(self) -> bytes:
-        """Canonical bytes; equal baselines have equal bytes."""
-        return msgspec.msgpack.encode(self)
+        """Canonical bytes (JSON); equal baselines have equal bytes."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes) -> Baseline:
+        """The baseline with these bytes. Raises UsageError, phrased to follow a file's name."""
+        try:
+            baseline = msgspec.json.decode(data, type=cls)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"is no baseline ({error}): make one with `sidecar baseline create`") from error
+        if baseline.version != FORMAT:
+            raise UsageError(
+                f"is a baseline of format {baseline.version}, this build reads {FORMAT}: make it anew"
+            )
+        for field in (*baseline.inputs, *baseline.outputs, *baseline.exchange):
+            if len(field.counts) != _slots(field):
+                raise UsageError(f"is no baseline: {field.name} has {len(field.counts)} counts: make it anew")
+        return baseline
 
     @property
     def digest(self) -> str:
         """Hex SHA-256 of `encode()`, the baseline's name."""
         return sha256(self.encode()).hexdigest()
+
+
+def _slots(field: FieldBaseline) -> int:
+    own = len(field.numbers) + len(field.categories) + max(0, len(field.edges) - 1)
+    return own + len(field.concealed) // HASH_BYTES + TAIL
 
 
 def number_label(number: float) -> str:
@@ -107,99 +191,12 @@ def category(text: str) -> str:
 
 def category_hash(text: str) -> bytes:
     """8 bytes that stand for a category."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
-
-
-def kind_of_values(values: Sequence[Any]) -> Kind:
-    """The kind most of the values have; `empty` if none has any."""
-    types = Counter(map(type, values))
-    found: list[tuple[int, Kind]] = [
-        (types[int] + types[float], "numeric"),
-        (types[str], "categorical"),
-        (types[bool], "boolean"),
-        (types[list] + types[range], "array"),
-    ]
-    rows, kind = max(found, key=lambda pair: pair[0])
-    return kind if rows else "empty"
-
-
-def freeze_field(name: str, values: Sequence[Any]) -> FieldBaseline:
-    """The baseline without counts (all 0) of a field with these values.
-
-    `coding.counted` fills the counts in with the very code that later counts traffic.
-    """
-    kind = kind_of_values(values)
-    if kind == "categorical":
-        texts = Counter(category(value) for value in values if type(value) is str)
-        ranked = sorted(texts, key=lambda text: (-texts[text], text))
-        rest = sorted(category_hash(text) for text in ranked[MAX_CATEGORIES : MAX_CATEGORIES + MAX_REST])
-        return _field(name, kind, categories=ranked[:MAX_CATEGORIES], rest=b"".join(rest))
-    if kind == "boolean":
-        return _field(name, kind, categories=["false", "true"])
-    if kind == "empty":
-        return _field(name, kind)
-    sample = np.sort(finite_numbers(values, kind))
-    if not len(sample):
-        return _field(name, kind, numbers=[])
-    mean, scale = _centre(sample)
-    distinct = np.unique(sample)
-    if len(distinct) <= MAX_DISTINCT_NUMBERS and (
-        len(distinct) == 1 or len(distinct) * ROWS_PER_NUMBER <= len(sample)
-    ):
-        return _field(name, kind, numbers=distinct.tolist(), mean=mean, scale=scale)
-    return _field(name, kind, edges=quantile_edges(sample), mean=mean, scale=scale)
-
-
-def finite_numbers(values: Sequence[Any], kind: Kind) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The numbers (or array lengths) among `values`, without NaN and infinities."""
-    if kind == "array":
-        plain: list[Any] = [len(value) for value in values if type(value) in ARRAYS]
-    else:
-        plain = [as_float(value) for value in values if type(value) in (int, float)]
-    numbers = np.array(plain, dtype=np.float64)
-    return numbers[np.isfinite(numbers)]
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
 def as_float(number: int | float) -> float:
-    """The nearest double; an integer beyond all doubles is infinite."""
+    """The nearest double; an integer beyond all doubles is infinite, with its sign."""
     try:
         return float(number)
     except OverflowError:
-        return float("inf")
-
-
-def quantile_edges(ordered: np.ndarray[Any, np.dtype[np.float64]]) -> list[float]:
-    """Bounds of up to `BINS` bins with about equally many of the ascending numbers in each.
-
-    Every bound is one of the numbers (inverse of the empirical distribution
-    function), so no platform's interpolation can change a baseline's hash.
-    """
-    bins = min(BINS, max(2, len(ordered) // ROWS_PER_BIN))
-    ranks = [max(0, -(-len(ordered) * step // bins) - 1) for step in range(bins + 1)]
-    edges: list[float] = np.unique(ordered[ranks]).tolist()
-    return edges if len(edges) > 1 else [edges[0], edges[0]]
-
-
-def _centre(sample: np.ndarray[Any, np.dtype[np.float64]]) -> tuple[float, float]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean, deviation = float(sample.mean()), float(sample.std())
-    if not np.isfinite(mean) or not np.isfinite(deviation):
-        # Numbers near the largest double: half the way between the extremes serves as well.
-        return 0.0, float(np.abs(sample).max())
-    return mean, deviation or abs(mean) or 1.0
-
-
-def _field(
-    name: str,
-    kind: Kind,
-    *,
-    edges: list[float] | None = None,
-    numbers: list[float] | None = None,
-    categories: list[str] | None = None,
-    rest: bytes = b"",
-    mean: float = 0.0,
-    scale: float = 1.0,
-) -> FieldBaseline:
-    edges, numbers, categories = edges or [], numbers or [], categories or []
-    own = len(numbers) + len(categories) + max(0, len(edges) - 1)
-    return FieldBaseline(name, kind, edges, numbers, categories, rest, [0] * (own + TAIL), mean, scale)
+        return float("inf") if number > 0 else float("-inf")

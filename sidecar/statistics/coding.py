@@ -1,21 +1,27 @@
-"""A field's values → the slots they are counted in, and their sum in fixed point."""
+"""A field's values → the slots they are counted in, and their distances from the baseline's mean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.statistics.baseline import (
-    ARRAYS,
+    DETAILS,
+    HASH_BYTES,
     INVALID,
+    MINUS_INFINITY,
     MISSING,
+    NAN,
     NEW,
     OTHER,
     OVER,
+    PLUS_INFINITY,
     UNDER,
+    UNPARSABLE,
+    WRONG_TYPE,
     FieldBaseline,
     as_float,
     category,
@@ -23,6 +29,7 @@ from sidecar.statistics.baseline import (
 )
 
 Codes = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
 
 STEPS = 1 << 20
 """Fixed-point steps in one baseline standard deviation."""
@@ -34,11 +41,30 @@ With it 2^33 values cannot overflow a sum of 64 bits.
 
 _NUMBERS = frozenset({int, float})
 _NONE = type(None)
-_HASH_BYTES = 8
+_KNOWN_TEXTS = 4096
+"""Texts whose slot is remembered."""
+
+
+class Unparsable:
+    """Stands for a value of the right type that could not be read."""
+
+
+UNREADABLE = Unparsable()
+
+
+class Coded(NamedTuple):
+    """What the values of one field came to."""
+
+    codes: Codes
+    """One slot per value."""
+    deviations: Codes | None
+    """Per value its fixed-point distance from the mean in deviations, 0 for no number; None for texts."""
+    details: Codes | None
+    """Counts of the invalid values by what they were; None when there were none."""
 
 
 class FieldCoder:
-    """Codes the values of one field under its baseline."""
+    """Codes the values of one field, or of one aspect, under its baseline."""
 
     def __init__(self, field: FieldBaseline) -> None:
         self.field = field
@@ -47,34 +73,38 @@ class FieldCoder:
         self._lookup: dict[Any, int] = {None: self._own + MISSING}
         self._inner = np.array(field.edges[1:-1], dtype=np.float64)
         self._numbers = np.array(field.numbers, dtype=np.float64)
-        if field.kind == "categorical":
-            self._lookup |= {text: slot for slot, text in enumerate(field.categories)}
-        elif field.kind == "boolean":
-            self._lookup |= {False: 0, True: 1}
-        at = range(0, len(field.rest), _HASH_BYTES)
-        self._rest = frozenset(field.rest[start : start + _HASH_BYTES] for start in at)
+        self._texts = field.kind in ("categorical", "text", "timestamp", "image") and not field.aspect
+        self._lookup |= (
+            {False: 0, True: 1}
+            if field.kind == "boolean"
+            else {text: slot for slot, text in enumerate(field.categories)}
+        )
+        hidden = [field.concealed[at : at + HASH_BYTES] for at in range(0, len(field.concealed), HASH_BYTES)]
+        self._hidden = {known: len(field.categories) + slot for slot, known in enumerate(hidden)}
+        self._rest = np.frombuffer(field.rest, dtype=">u8")
 
-    def code(self, values: Sequence[Any]) -> tuple[Codes, int]:
-        """One slot per value, and the fixed-point sum of the valid numbers among them."""
+    def code(self, values: Sequence[Any]) -> Coded:
+        """One slot per value, with what else is counted of them."""
         kind = self.field.kind
         types = set(map(type, values))
-        if kind == "numeric" and types <= _NUMBERS:
-            try:
-                return self._coded_numbers(np.array(values, dtype=np.float64))
-            except OverflowError:
-                pass
-        if kind in ("numeric", "array"):
+        if not self._texts and kind not in ("boolean", "empty"):
+            if types <= _NUMBERS:
+                try:
+                    return self.code_numbers(np.array(values, dtype=np.float64))
+                except OverflowError:
+                    pass
             return self._numbers_with_others(values)
         if types <= {_NONE, bool if kind == "boolean" else str}:
             slots = list(map(self._lookup.get, values))
             if None not in slots:
-                return np.array(slots, dtype=np.int64), 0
-        return np.array([self._slot(value) for value in values], dtype=np.int64), 0
+                return Coded(np.array(slots, dtype=np.int64), None, None)
+        codes = np.array([self._slot(value) for value in values], dtype=np.int64)
+        return Coded(codes, None, self._details_of(values, codes))
 
-    def _coded_numbers(self, values: npt.NDArray[np.float64]) -> tuple[Codes, int]:
+    def code_numbers(self, values: Floats) -> Coded:
+        """The same for an array of doubles."""
         field, own = self.field, self._own
         finite = np.isfinite(values)
-        whole = bool(finite.all())
         if field.numbers:
             low, high = field.numbers[0], field.numbers[-1]
             codes = np.searchsorted(self._numbers, values).astype(np.int64, copy=False)
@@ -89,36 +119,51 @@ class FieldCoder:
         if own:
             codes[values < low] = own + UNDER
             codes[values > high] = own + OVER
-        if not whole:
-            codes[~finite] = own + INVALID
-            values = values[finite]
-        return codes, self._fixed_sum(values)
-
-    def _fixed_sum(self, values: npt.NDArray[np.float64]) -> int:
         # Divided before it is scaled up: no finite value and no scale can then give a NaN.
-        with np.errstate(over="ignore"):
-            deviations = (values - self.field.mean) / self.field.scale
-        np.maximum(deviations, -REACH, out=deviations)
-        np.minimum(deviations, REACH, out=deviations)
-        return int(np.rint(deviations * STEPS).astype(np.int64).sum())
+        with np.errstate(over="ignore", invalid="ignore"):
+            deviations = (values - field.mean) / field.scale
+        np.clip(deviations, -REACH, REACH, out=deviations)
+        if finite.all():
+            return Coded(codes, np.rint(deviations * STEPS).astype(np.int64), None)
+        codes[~finite] = own + INVALID
+        deviations[~finite] = 0.0
+        details = np.zeros(DETAILS, dtype=np.int64)
+        details[NAN] = np.isnan(values).sum()
+        details[MINUS_INFINITY] = (values == -np.inf).sum()
+        details[PLUS_INFINITY] = (values == np.inf).sum()
+        return Coded(codes, np.rint(deviations * STEPS).astype(np.int64), details)
 
-    def _numbers_with_others(self, values: Sequence[Any]) -> tuple[Codes, int]:
+    def _numbers_with_others(self, values: Sequence[Any]) -> Coded:
         """The general case: nulls, wrong types and giant integers among the numbers."""
-        codes = np.full(len(values), self._own + INVALID, dtype=np.int64)
-        array = self.field.kind == "array"
+        own = self._own
+        codes = np.full(len(values), own + INVALID, dtype=np.int64)
+        deviations = np.zeros(len(values), dtype=np.int64)
+        details = np.zeros(DETAILS, dtype=np.int64)
         places, numbers = [], []
         for place, value in enumerate(values):
+            kind = type(value)
             if value is None:
-                codes[place] = self._own + MISSING
-            elif array and type(value) in ARRAYS:
-                places.append(place)
-                numbers.append(float(len(value)))
-            elif not array and type(value) in _NUMBERS:
+                codes[place] = own + MISSING
+            elif kind in _NUMBERS:
                 places.append(place)
                 numbers.append(as_float(value))
-        coded, total = self._coded_numbers(np.array(numbers, dtype=np.float64))
-        codes[places] = coded
-        return codes, total
+            else:
+                details[UNPARSABLE if kind is Unparsable else WRONG_TYPE] += 1
+        coded = self.code_numbers(np.array(numbers, dtype=np.float64))
+        codes[places] = coded.codes
+        deviations[places] = coded.deviations
+        if coded.details is not None:
+            details += coded.details
+        return Coded(codes, deviations, details if details.any() else None)
+
+    def _details_of(self, values: Sequence[Any], codes: Codes) -> Codes | None:
+        wrong = np.flatnonzero(codes == self._own + INVALID)
+        if not len(wrong):
+            return None
+        details = np.zeros(DETAILS, dtype=np.int64)
+        unread = sum(1 for place in wrong if type(values[place]) is Unparsable)
+        details[UNPARSABLE], details[WRONG_TYPE] = unread, len(wrong) - unread
+        return details
 
     def _slot(self, value: Any) -> int:
         if value is None:
@@ -130,11 +175,25 @@ class FieldCoder:
             return int(value) if type(value) is bool else self._own + INVALID
         if type(value) is not str:
             return self._own + INVALID
-        text = category(value)
+        slot = self._lookup.get(value)
+        if slot is None:
+            slot = self._slot_of_text(category(value))
+            if len(self._lookup) < _KNOWN_TEXTS:
+                self._lookup[value] = slot
+        return slot
+
+    def _slot_of_text(self, text: str) -> int:
         slot = self._lookup.get(text)
         if slot is not None:
             return slot
-        return self._own + (OTHER if self._rest and category_hash(text) in self._rest else NEW)
+        if not self._hidden and not len(self._rest):
+            return self._own + NEW
+        known = category_hash(text)
+        if known in self._hidden:
+            return self._hidden[known]
+        number = np.frombuffer(known, dtype=">u8")[0]
+        at = int(np.searchsorted(self._rest, number))
+        return self._own + (OTHER if at < len(self._rest) and self._rest[at] == number else NEW)
 
 
 def mean_of(field: FieldBaseline, fixed_sum: int, valid: int) -> float | None:

@@ -1,232 +1,393 @@
-"""One model's statistics: observations in, exact counts and a summary out.
+"""One model's statistics: samples in; exact counts by pane, alarms and a summary out.
 
-Bounded memory, no clock, no randomness: the same observations give the same
-state however they are batched, and monitors under one baseline add exactly.
+Bounded memory, no clock, no randomness: the same samples give the same counts
+however they are batched, and panes under one plan add exactly. A pane closes
+when `advance` says that its end lies a watermark back; what comes later is
+counted apart, by hour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
-import numpy as np
 
-from sidecar.records import Observation
+from sidecar.records import Sample
+from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.baseline import Baseline
-from sidecar.statistics.layout import EXCHANGES, UNWATCHED_INPUTS, UNWATCHED_OUTPUTS, Layout, Vector
-from sidecar.statistics.panes import Panes
+from sidecar.statistics.comparison import compare
+from sidecar.statistics.evaluator import Evaluator
+from sidecar.statistics.exemplars import Exemplars
+from sidecar.statistics.field_tally import EXCHANGES, UNWATCHED_INPUTS, UNWATCHED_OUTPUTS
+from sidecar.statistics.monitor_state import VERSION, MonitorState, read_state, written_state
+from sidecar.statistics.news import News
+from sidecar.statistics.panes import HOUR_US, ClosedPane, Folds, Series, packed, unpacked
+from sidecar.statistics.plan import Plan
+from sidecar.statistics.rows import Rows
 from sidecar.statistics.summary import counts_summary
+from sidecar.statistics.tally import Vector
 from sidecar.statistics.warmup import Warmup
+from sidecar.statistics.watch_spec import WatchSpec
 
-VERSION = 1
+WINDOW_EXCHANGES: Final = 1000
+WINDOW_PANES: Final = 60
+"""The window that is shown: the newest panes until there are so many exchanges, or panes."""
+MOST_OPEN: Final = 4096
+"""Open panes; what would open another is counted as late, so that a clock gone mad costs no memory."""
+MOST_WAITING_BYTES: Final = 2 << 20
+"""Of closed panes that wait to be shipped; beyond it they are joined by hour."""
+ROWS_AT_ONCE: Final = 8192
 
 
-class _State(msgspec.Struct, array_like=True):
-    version: int
-    wanted: int
-    pane_s: float | None
-    pane_exchanges: int
-    window_panes: int
-    warmup: Warmup | None
-    baseline: bytes | None
-    totals: bytes
-    panes: list[tuple[int, bytes]]
+class MonitorSettings(msgspec.Struct, frozen=True):
+    """What a monitor is told by the configuration."""
+
+    baseline_exchanges: int = 1000
+    pane_us: int = 60_000_000
+    watermark_us: int = 120_000_000
+    watch: WatchSpec = WatchSpec()
+    coarse: bool = False
+    """No number of the traffic is told exactly: bodies are encrypted."""
+    ships: bool = False
+    """Whether closed panes are kept until they are taken."""
 
 
 class Monitor:
-    """Counts one model's traffic against the baseline of its first exchanges, or a given one.
+    """Counts one model's traffic against a given baseline, or that of its first exchanges."""
 
-    With `pane_s` the window covers the last `window_panes` panes of that many
-    seconds of the times passed to `add`; without it, panes of `pane_exchanges`
-    exchanges each. The window holds what came after the baseline was frozen.
-    """
-
-    def __init__(
-        self,
-        baseline_exchanges: int,
-        *,
-        baseline: Baseline | None = None,
-        pane_s: float | None = None,
-        pane_exchanges: int = 250,
-        window_panes: int = 4,
-    ) -> None:
-        if (
-            baseline_exchanges < 1
-            or pane_exchanges < 1
-            or window_panes < 1
-            or (pane_s is not None and pane_s <= 0)
-        ):
-            raise ValueError("baseline_exchanges, pane_s, pane_exchanges and window_panes must be positive")
-        self._wanted = baseline_exchanges
-        self._pane_s = None if pane_s is None else float(pane_s)
-        self._pane_exchanges = pane_exchanges
-        self._window_panes = window_panes
-        self._warmup: Warmup | None = Warmup(baseline_exchanges)
-        self._layout: Layout | None = None
+    def __init__(self, settings: MonitorSettings, baseline: Baseline | None = None) -> None:
+        """Raises ValueError if the watch specification asks for what the baseline does not have."""
+        if settings.baseline_exchanges < 1 or settings.pane_us < 1 or settings.watermark_us < 0:
+            raise ValueError("baseline_exchanges, pane and watermark must be positive")
+        self.settings = settings
+        self.pane_us = settings.pane_us
+        self.complete_to_us = 0
+        """Every pane that ends at or before this is closed."""
+        self.plan: Plan | None = None
+        self._previous: Baseline | None = None
+        self._switch: dict[str, Any] | None = None
+        self._trouble = ""
+        self._warmup: Warmup | None = Warmup.begin(settings.baseline_exchanges, settings.watch.features)
         if baseline is not None:
-            self._begin(baseline)
+            self._begin(Plan(baseline, settings.watch))
 
     @property
     def baseline(self) -> Baseline | None:
         """The frozen baseline; None before it is."""
-        return self._layout.baseline if self._layout else None
+        return self.plan.baseline if self.plan else None
 
-    def add(self, observations: Sequence[Observation], times_us: Sequence[int] | None = None) -> None:
-        """Takes observations in, in order; `times_us` are their wall-clock times, needed with `pane_s`.
+    def follow(self, previous: Baseline | None) -> None:
+        """Names the baseline of the model that answered before: what changed is said once both are known."""
+        self._previous = previous
+        if self.plan is not None and previous is not None:
+            self._switch = compare(previous, self.plan.baseline)
 
-        Cheapest in batches of hundreds. Raises ValueError for missing times and
-        for an observation whose lists do not have one value per instance.
+    def add(self, samples: Sequence[Sample]) -> None:
+        """Takes samples in; cheapest in batches of hundreds.
+
+        Raises ValueError for an observation whose lists do not have one value per instance.
         """
-        if self._pane_s is not None and (times_us is None or len(times_us) != len(observations)):
-            raise ValueError("panes in seconds need one time per observation")
         at = 0
         if self._warmup is not None:
-            at = self._warm_up(self._warmup, observations)
-        if at == len(observations) or self._layout is None:
+            for sample in samples:
+                _check(sample)
+            at = self._warm_up(self._warmup, samples)
+        if self.plan is None or at == len(samples):
             return
-        if self._pane_s is not None and times_us is not None:
-            pane_us = round(self._pane_s * 1e6)
-            numbers = [time // pane_us for time in times_us[at:]]
-        else:
-            done = int(self._totals[EXCHANGES])
-            numbers = [
-                number // self._pane_exchanges for number in range(done, done + len(observations) - at)
-            ]
-        for number, run in groupby(range(len(numbers)), numbers.__getitem__):
-            members = list(run)
-            vector = self._layout.count(observations[at + members[0] : at + members[-1] + 1])
-            self._totals += vector
-            self._panes.add(number, vector)
+        by_pane: dict[int, list[Sample]] = {}
+        for sample in samples[at:]:
+            by_pane.setdefault(sample.t_us // self.pane_us, []).append(sample)
+        for number, members in by_pane.items():
+            for batch in _cut(members):
+                self._count(self.plan, number * self.pane_us, Rows(batch))
 
-    def _warm_up(self, warmup: Warmup, observations: Sequence[Observation]) -> int:
-        """How many observations the baseline took."""
-        for taken, observation in enumerate(observations, 1):
-            if warmup.add(observation):
-                self._begin(warmup.freeze())
+    def _warm_up(self, warmup: Warmup, samples: Sequence[Sample]) -> int:
+        """How many samples the baseline took."""
+        for taken, sample in enumerate(samples, 1):
+            if warmup.add(sample):
+                baseline = warmup.freeze(self.settings.coarse, self.pane_us)
+                try:
+                    plan = Plan(baseline, self.settings.watch)
+                except ValueError as error:
+                    # What is asked for and not there is left out, and said; the rest is watched all the same.
+                    self._trouble = str(error)
+                    plan = Plan(baseline, self.settings.watch.without_sections())
+                self._begin(plan)
                 return taken
-        return len(observations)
+        return len(samples)
 
-    def _begin(self, baseline: Baseline) -> None:
+    def _begin(self, plan: Plan) -> None:
         self._warmup = None
-        self._layout = Layout(baseline)
-        self._totals: Vector = self._layout.empty()
-        self._panes = Panes(self._layout, self._window_panes)
+        self.plan = plan
+        self._totals: Vector = plan.empty()
+        self._open = Series(plan.size)
+        self._recent = Series(plan.size)
+        self._folds = Folds(plan.size)
+        self._late = Series(plan.size)
+        self._late_total = 0
+        self._closed: list[tuple[int, int, bytes]] = []
+        self._evaluator = Evaluator(plan.quantities, plan.watch.budget, self.pane_us, advisory=True)
+        self._exemplars = Exemplars(plan)
+        self._news = News(plan)
+        if self._previous is not None:
+            self._switch = compare(self._previous, plan.baseline)
 
-    def merge(self, other: Monitor) -> None:
-        """Adds the other's counts, exactly.
+    def _count(self, plan: Plan, start_us: int, rows: Rows) -> None:
+        vector = plan.count(rows)
+        self._totals += vector
+        self._exemplars.note(rows, vector)
+        if vector[UNWATCHED_INPUTS] or vector[UNWATCHED_OUTPUTS]:
+            self._news.appeared(rows, start_us)
+        full = len(self._open) >= MOST_OPEN and start_us not in self._open
+        if full or start_us + self.pane_us <= self.complete_to_us:
+            self._late_total += rows.exchanges
+            hour = start_us // HOUR_US * HOUR_US
+            self._folds.add(start_us, vector, late=True)
+            if self.settings.ships:
+                self._late.add(hour, vector)
+        else:
+            self._open.add(start_us, vector)
 
-        Raises ValueError unless both have the same frozen baseline and the same panes.
+    def advance(self, now_us: int) -> list[Alarm]:
+        """Closes the panes that end a watermark before `now_us` or earlier; the alarms that changed by it.
+
+        `now_us` is how far the traffic is known: the wall clock if all of it was read.
         """
-        if self._layout is None or other._layout is None:
-            raise ValueError("a monitor without a frozen baseline cannot be merged")
-        if self._layout.baseline.digest != other._layout.baseline.digest:
-            raise ValueError("monitors under different baselines cannot be merged")
-        if self._pane_settings() != other._pane_settings():
-            raise ValueError("monitors with different panes cannot be merged")
-        self._totals += other._totals
-        self._panes.merge(other._panes)
+        boundary = (now_us - self.settings.watermark_us) // self.pane_us * self.pane_us
+        if boundary <= self.complete_to_us:
+            return []
+        changed: list[Alarm] = []
+        if self.plan is not None:
+            for start in self._open.starts():
+                if start + self.pane_us > boundary:
+                    break
+                changed += self._close(self.plan, start)
+        self.complete_to_us = boundary
+        return changed
 
-    def _pane_settings(self) -> tuple[float | None, int, int]:
-        return self._pane_s, self._pane_exchanges, self._window_panes
+    def _close(self, plan: Plan, start_us: int) -> list[Alarm]:
+        vector = self._open.pop(start_us)
+        self._folds.add(start_us, vector)
+        self._recent.add(start_us, vector)
+        while len(self._recent) > WINDOW_PANES:
+            self._recent.drop(self._recent.starts()[0])
+        self._news.closed(start_us, vector)
+        if self.settings.ships:
+            self._wait(start_us, vector)
+        return self._evaluator.step(start_us, vector, self._exemplars.of(vector))
+
+    def _wait(self, start_us: int, vector: Vector) -> None:
+        self._closed.append((start_us, int(vector[EXCHANGES]), packed(vector)))
+        if len(self._closed) > 1 and sum(len(data) for _, _, data in self._closed) > MOST_WAITING_BYTES:
+            # Joined with what is late, by hour: coarser, and every count still there.
+            for start, _, data in self._closed[: len(self._closed) // 2]:
+                self._late.add(start // HOUR_US * HOUR_US, unpacked(data, len(vector)))
+            del self._closed[: len(self._closed) // 2]
+
+    def take_closed(self, now_us: int = 0, everything: bool = False) -> list[ClosedPane]:
+        """Closed panes that were not taken before, and what came late; with `everything` open panes too.
+
+        To be made durable together with `state()`. Empty unless the settings say that panes are shipped.
+        """
+        if self.plan is None or not self.settings.ships:
+            return []
+        if now_us:
+            self.advance(now_us)
+        if everything:
+            for start in self._open.starts():
+                self._close(self.plan, start)
+                self.complete_to_us = max(self.complete_to_us, start + self.pane_us)
+        size = self.plan.size
+        taken = [
+            ClosedPane(start, self.pane_us, False, exchanges, unpacked(data, size))
+            for start, exchanges, data in self._closed
+        ]
+        taken += [
+            ClosedPane(hour, HOUR_US, True, int(vector[EXCHANGES]), vector)
+            for hour, vector in self._late.items()
+        ]
+        self._closed = []
+        self._late = Series(size)
+        return taken
+
+    def alarms(self) -> list[Alarm]:
+        """What is open, and what was lately; advisory: of what this one process has seen."""
+        return self._evaluator.alarms() if self.plan else []
+
+    def acknowledge(self, alarm_id: str) -> Alarm:
+        """Keeps an open alarm quiet. Raises KeyError if there is none of that id."""
+        if self.plan is None:
+            raise KeyError(alarm_id)
+        return self._evaluator.acknowledge(alarm_id)
 
     def state(self) -> bytes:
-        """Everything, exactly; equal monitors have equal bytes."""
-        layout = self._layout
-        panes = sorted(self._panes.by_number.items()) if layout else []
-        return msgspec.msgpack.encode(
-            _State(
-                VERSION,
-                self._wanted,
-                *self._pane_settings(),
-                self._warmup,
-                layout.baseline.encode() if layout else None,
-                _packed(self._totals) if layout else b"",
-                [(number, _packed(vector)) for number, vector in panes],
-            )
+        """Everything that counts, exactly; equal monitors have equal bytes."""
+        previous = self._previous.encode() if self._previous else None
+        state = MonitorState(
+            VERSION, self.settings, self.complete_to_us, previous, self._switch, self._trouble, self._warmup
         )
+        if self.plan is not None:
+            state.plan = self.plan.encode()
+            state.totals = packed(self._totals)
+            state.open = self._open.state()
+            state.recent = self._recent.state()
+            state.folds = self._folds.state()
+            state.late = self._late.state()
+            state.late_total = self._late_total
+            state.closed = self._closed
+            state.news = self._news.state()
+            state.evaluator = self._evaluator.state()
+        return written_state(state)
 
     @classmethod
-    def restore(cls, data: bytes) -> Monitor:
-        """The monitor whose `state()` was `data`. Raises ValueError if it is no such thing."""
-        try:
-            state = msgspec.msgpack.decode(data, type=_State)
-            baseline = msgspec.msgpack.decode(state.baseline, type=Baseline) if state.baseline else None
-        except msgspec.DecodeError as error:
-            raise ValueError(f"not a monitor's state: {error}") from error
-        if state.version != VERSION:
-            raise ValueError(f"monitor state of version {state.version}; this build reads {VERSION}")
-        monitor = cls(
-            state.wanted,
-            baseline=baseline,
-            pane_s=state.pane_s,
-            pane_exchanges=state.pane_exchanges,
-            window_panes=state.window_panes,
-        )
-        if monitor._layout is None:
-            monitor._warmup = state.warmup
+    def restore(
+        cls, data: bytes, settings: MonitorSettings | None = None, baseline: Baseline | None = None
+    ) -> Monitor:
+        """The monitor whose `state()` was `data`; under other settings or another baseline, its successor.
+
+        Raises ValueError if it is no such thing, or as the constructor does.
+        """
+        state = read_state(data, MonitorSettings)
+        known: MonitorSettings = state.settings
+        wanted = settings or known
+        plan = Plan.decode(state.plan) if state.plan else None
+        previous = Baseline.decode(state.previous) if state.previous else None
+        keeps = (wanted.pane_us, wanted.watch, wanted.coarse) == (known.pane_us, known.watch, known.coarse)
+        other_baseline = baseline is not None and (plan is None or plan.baseline.digest != baseline.digest)
+        if not keeps or other_baseline:
+            kept = baseline or (plan.baseline if plan and wanted.coarse == known.coarse else None)
+            monitor = cls(wanted, kept)
+            monitor.follow(previous)
             return monitor
-        monitor._totals = _unpacked(state.totals, monitor._layout)
-        for number, packed in state.panes:
-            monitor._panes.add(number, _unpacked(packed, monitor._layout))
+        monitor = cls(wanted)
+        monitor.complete_to_us, monitor._previous, monitor._trouble = (
+            state.complete_to_us,
+            previous,
+            state.trouble,
+        )
+        if plan is None:
+            monitor._warmup = state.warmup
+        else:
+            monitor._load(state, plan)
+        monitor._switch = state.switch
         return monitor
+
+    def _load(self, state: MonitorState, plan: Plan) -> None:
+        size = plan.size
+        self._begin(plan)
+        self._totals = unpacked(state.totals, size)
+        self._open = Series.restore(size, state.open)
+        self._recent = Series.restore(size, state.recent)
+        self._folds.load(size, state.folds)
+        self._late = Series.restore(size, state.late)
+        self._late_total = state.late_total
+        self._closed = [tuple(each) for each in state.closed]
+        self._news.load(state.news)
+        budget = plan.watch.budget
+        self._evaluator = Evaluator.restore(
+            plan.quantities, budget, self.pane_us, state.evaluator, advisory=True
+        )
 
     def summary(self) -> dict[str, Any]:
         """JSON-able: `state` (`warming_up`, `watching`), `baseline`, totals since it was frozen, `window`."""
-        layout = self._layout
-        if layout is None:
+        plan = self.plan
+        if plan is None or self._warmup is not None:
             return self._warmup_summary()
-        baseline = layout.baseline
-        pane_us = round(self._pane_s * 1e6) if self._pane_s is not None else None
-        numbers = sorted(self._panes.by_number)
-        window: dict[str, Any] = {"panes": len(numbers), "t_from_us": None, "t_to_us": None}
-        if pane_us and numbers:
-            window |= {"t_from_us": numbers[0] * pane_us, "t_to_us": (numbers[-1] + 1) * pane_us}
+        baseline = plan.baseline
         return {
             "state": "watching",
+            "plan": plan.digest,
             "baseline": {
                 "digest": baseline.digest,
+                "source": baseline.source,
                 "exchanges": baseline.exchanges,
                 "instances": baseline.rows,
-                "wanted": self._wanted,
+                "wanted": self.settings.baseline_exchanges,
             },
             "unwatched": {
                 "features": int(self._totals[UNWATCHED_INPUTS]),
                 "outputs": int(self._totals[UNWATCHED_OUTPUTS]),
             },
-            **counts_summary(layout, self._totals),
-            "window": window | counts_summary(layout, self._panes.window()),
+            **counts_summary(plan, self._totals),
+            "window": self._window(plan),
+            "pane_s": self.pane_us / 1e6,
+            "complete_to_us": self.complete_to_us,
+            "late_exchanges": self._late_total,
+            "folds": {name: len(series) for name, series in self._folds.levels.items()},
+            "events": self._news.events(),
+            "switch": self._switch,
+            "trouble": self._trouble or None,
+            "false_alarms": plan.watch.budget.words(),
+            "alarms": [msgspec.to_builtins(alarm) for alarm in self.alarms()],
+            "promises": [msgspec.to_builtins(promise) for promise in self._evaluator.promises()],
         }
+
+    def _window(self, plan: Plan) -> dict[str, Any]:
+        total, starts = plan.empty(), []
+        candidates = [(start, self._open) for start in self._open.starts()]
+        candidates += [(start, self._recent) for start in self._recent.starts()]
+        for start, series in sorted(candidates, key=lambda each: -each[0])[:WINDOW_PANES]:
+            if total[EXCHANGES] >= WINDOW_EXCHANGES:
+                break
+            total += series.get(start)
+            starts.append(start)
+        window: dict[str, Any] = {"panes": len(starts), "t_from_us": None, "t_to_us": None}
+        if starts:
+            window |= {"t_from_us": min(starts), "t_to_us": max(starts) + self.pane_us}
+        return window | counts_summary(plan, total)
 
     def _warmup_summary(self) -> dict[str, Any]:
         warmup = self._warmup
         taken = (warmup.answered, warmup.inputs.rows) if warmup else (0, 0)
         unwatched = (warmup.inputs.unwatched, warmup.outputs.unwatched) if warmup else (0, 0)
+        empty: dict[str, Any] = {}
         return {
             "state": "warming_up",
+            "plan": None,
             "baseline": {
                 "digest": None,
+                "source": None,
                 "exchanges": taken[0],
                 "instances": taken[1],
-                "wanted": self._wanted,
+                "wanted": self.settings.baseline_exchanges,
             },
             "unwatched": {"features": unwatched[0], "outputs": unwatched[1]},
             "exchanges": 0,
             "instances": 0,
             "answered_instances": 0,
-            "features": {},
-            "outputs": {},
+            "features": empty,
+            "outputs": empty,
+            "exchange": empty,
             "window": None,
+            "events": [],
+            "alarms": [],
+            "promises": [],
         }
 
 
-def _packed(vector: Vector) -> bytes:
-    return vector.astype("<i8", copy=False).tobytes()
+def _cut(samples: list[Sample]) -> Iterable[list[Sample]]:
+    """Batches of about ROWS_AT_ONCE rows."""
+    batch: list[Sample] = []
+    rows = 0
+    for sample in samples:
+        batch.append(sample)
+        rows += sample.observation.instances if sample.observation else 1
+        if rows >= ROWS_AT_ONCE:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
 
 
-def _unpacked(data: bytes, layout: Layout) -> Vector:
-    vector = np.frombuffer(data, dtype="<i8").astype(np.int64)
-    if len(vector) != layout.size:
-        raise ValueError(f"{len(vector)} counts where the baseline has {layout.size}")
-    return vector
+def _check(sample: Sample) -> None:
+    observation = sample.observation
+    if observation is None:
+        return
+    tables: Sequence[Mapping[str, list[Any]]] = (observation.inputs, observation.outputs)
+    for table in tables:
+        for name, column in table.items():
+            if len(column) != observation.instances:
+                raise ValueError(
+                    f"field {name[:80]!r} has {len(column)} values for {observation.instances} instances"
+                )

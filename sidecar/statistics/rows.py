@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from sidecar.records import Sample
+from sidecar.statistics.exchange import exchange_values
 
 T = TypeVar("T")
 
@@ -47,10 +50,37 @@ class Rows:
         """The record that a row belongs to."""
         return self.decoded[int(self.sample_of_row[row])].record_id
 
-    def column(self, path: str) -> list[Any]:
-        """The values of `inputs.NAME` or `outputs.NAME`, one per row, null where a sample lacks the field.
+    @property
+    def answered(self) -> Rows:
+        """The rows of the samples that have outputs; these very rows if all have."""
 
-        Raises ValueError for another path, and for a field without one value per instance.
+        def make() -> Rows:
+            with_outputs = [
+                sample for sample in self.decoded if sample.observation and sample.observation.outputs
+            ]
+            return self if len(with_outputs) == len(self.decoded) else Rows(with_outputs)
+
+        return self.derived("answered", make)
+
+    @property
+    def times_us(self) -> npt.NDArray[np.int64]:
+        """Wall clock of each row's exchange, shape (count,)."""
+
+        def make() -> npt.NDArray[np.int64]:
+            times = np.array([sample.t_us for sample in self.decoded], dtype=np.int64)
+            return np.repeat(times, self.sizes)
+
+        return self.derived("times_us", make)
+
+    def exchange_column(self, name: str) -> list[Any]:
+        """One value per sample, decoded or not: see `exchange.py` for the names."""
+        return self.derived(("exchange", name), lambda: exchange_values(name, self.samples))
+
+    def column(self, path: str) -> list[Any]:
+        """The values of `inputs.NAME`, `outputs.NAME` or `exchange.NAME`, one per row.
+
+        Null where a sample lacks the field. Raises ValueError for another path,
+        and for a field without one value per instance.
         """
         known = self._columns.get(path)
         if known is None:
@@ -64,15 +94,27 @@ class Rows:
         known: T = self._derived[key]
         return known
 
+    def table(self, side: str) -> list[dict[str, list[Any]]]:
+        """The `inputs` or `outputs` of each decoded sample."""
+        return self.derived(
+            ("table", side), lambda: [getattr(each.observation, side) for each in self.decoded]
+        )
+
     def _gather(self, path: str) -> list[Any]:
         side, _, name = path.partition(".")
-        if side not in ("inputs", "outputs") or not name:
-            raise ValueError(f"{path!r} is neither inputs.NAME nor outputs.NAME")
-        values: list[Any] = []
-        for sample, size in zip(self.decoded, self.sizes, strict=True):
-            table = getattr(sample.observation, side)
-            found = table.get(name)
-            values.extend([None] * size if found is None else found)
+        if side not in ("inputs", "outputs", "exchange") or not name:
+            raise ValueError(f"{path!r} is none of inputs.NAME, outputs.NAME and exchange.NAME")
+        if side == "exchange":
+            each = exchange_values(name, self.decoded)
+            return each if len(each) == self.count else [each[at] for at in self.sample_of_row]
+        tables = self.table(side)
+        try:
+            values = list(chain.from_iterable(map(itemgetter(name), tables)))
+        except KeyError:
+            values = []
+            for table, size in zip(tables, self.sizes, strict=True):
+                found = table.get(name)
+                values.extend([None] * size if found is None else found)
         if len(values) != self.count:
-            raise ValueError(f"field {path[:80]!r} has {len(values)} values for {self.count} instances")
+            raise ValueError(f"field {name[:80]!r} has {len(values)} values for {self.count} instances")
         return values

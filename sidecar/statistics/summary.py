@@ -6,65 +6,108 @@ from typing import Any
 
 import numpy as np
 
-from sidecar.statistics.baseline import INVALID, MISSING, NEW, OTHER, OVER, TAIL, UNDER, FieldBaseline
+from sidecar.statistics.baseline import (
+    CONCEALED,
+    DETAIL_LABELS,
+    INVALID,
+    MISSING,
+    NEW,
+    OTHER,
+    OVER,
+    TAIL,
+    UNDER,
+    FieldBaseline,
+)
 from sidecar.statistics.coding import mean_of
-from sidecar.statistics.layout import ANSWERED_ROWS, EXCHANGES, ROWS, Layout, Vector
+from sidecar.statistics.field_tally import ANSWERED_ROWS, EXCHANGES, ROWS, Span
+from sidecar.statistics.plan import Plan
 from sidecar.statistics.psi import MAX_NOISE, psi, psi_noise
+from sidecar.statistics.tally import Vector
 
 TOP = 5
 MAX_SHARES = 20
 """Outputs with at most that many known values carry the share of each: the decisions."""
 
 
-def counts_summary(layout: Layout, vector: Vector) -> dict[str, Any]:
-    """Exchanges, rows, and `features` and `outputs` by name, for one vector of counts."""
-    watched = len(layout.baseline.inputs)
-    fields = [_field(layout, vector, index) for index in range(len(layout.fields))]
-    names = [field.name for field in layout.fields]
-    return {
+def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
+    """Exchanges, rows, and by name `features`, `outputs`, `exchange`, `joint` and `bands`, for one vector."""
+    summary: dict[str, Any] = {
         "exchanges": int(vector[EXCHANGES]),
         "instances": int(vector[ROWS]),
         "answered_instances": int(vector[ANSWERED_ROWS]),
-        "features": dict(zip(names[:watched], fields[:watched], strict=True)),
-        "outputs": dict(zip(names[watched:], fields[watched:], strict=True)),
+        "features": {},
+        "outputs": {},
+        "exchange": {},
     }
+    sides = {"inputs": summary["features"], "outputs": summary["outputs"], "exchange": summary["exchange"]}
+    for span in plan.spans:
+        side, _, name = span.label.partition(".")
+        found = _field(span, vector, side == "outputs")
+        if span.field.aspect:
+            sides[side][span.field.name].setdefault("aspects", {})[span.field.aspect] = found
+        else:
+            sides[side][name] = found
+    summary["joint"] = {
+        joint.name.removeprefix("joint/"): _joint(plan, vector, joint.name) for joint in plan.joint
+    }
+    summary["bands"] = {band.spec.name: band.shares(plan.part(vector, band.name)) for band in plan.bands}
+    summary["means"] = {
+        mean.name.removeprefix("mean/"): mean.mean(plan.part(vector, mean.name)) for mean in plan.means
+    }
+    return summary
 
 
-def _field(layout: Layout, vector: Vector, index: int) -> dict[str, Any]:
-    field = layout.fields[index]
-    slots = layout.slots(vector, index)
-    reference = np.array(field.counts, dtype=np.int64)
+def _field(span: Span, vector: Vector, output: bool) -> dict[str, Any]:
+    field, slots = span.field, span.slots(vector)
+    reference = np.array(field.reference(), dtype=np.int64)
     own = field.own_slots
-    noise = psi_noise(slots, reference)
-    insufficient = noise > MAX_NOISE
     valid = int(slots.sum() - slots[own + MISSING] - slots[own + INVALID])
     summary: dict[str, Any] = {
         "kind": field.kind,
         "count": valid,
         "missing": int(slots[own + MISSING]),
         "invalid": int(slots[own + INVALID]),
-        "psi": None if insufficient else psi(slots, reference),
-        "insufficient": insufficient,
-        "psi_noise": noise if np.isfinite(noise) else None,
+        **_distance(slots, reference),
     }
-    if field.kind in ("numeric", "array"):
+    if summary["invalid"]:
+        details = zip(DETAIL_LABELS, span.details(vector).tolist(), strict=True)
+        summary["invalid_by"] = {name: count for name, count in details if count}
+    if field.kind in ("numeric", "array", "vector"):
         summary["under"] = int(slots[own + UNDER])
         summary["over"] = int(slots[own + OVER])
-        summary["mean"] = mean_of(field, layout.fixed_sum(vector, index), valid)
+        summary["mean"] = mean_of(field, int(vector[span.sum_at]), valid)
         summary["baseline_mean"] = field.mean if reference[: own + OTHER].sum() else None
         summary["baseline_deviation"] = field.scale
     if not field.edges:
         summary["new"] = int(slots[own + NEW])
         summary["other"] = int(slots[own + OTHER])
-        summary["top"] = _top(field, slots, reference)
-        if index >= len(layout.baseline.inputs) and 0 < own <= MAX_SHARES:
+        summary["top"] = _top(field, slots, np.array(field.counts, dtype=np.int64))
+        if output and 0 < own <= MAX_SHARES:
             summary["shares"] = _shares(field, slots)
-            summary["baseline_shares"] = _shares(field, reference)
+            summary["baseline_shares"] = _shares(field, np.array(field.counts, dtype=np.int64))
+    if field.concealed:
+        summary["redacted"] = True
     return summary
 
 
+def _joint(plan: Plan, vector: Vector, name: str) -> dict[str, Any]:
+    slots = plan.part(vector, name)
+    reference = next(tally.quantity(0).reference for tally in plan.joint if tally.name == name)
+    return {"count": int(slots.sum()), **_distance(slots, np.array(reference, dtype=np.int64))}
+
+
+def _distance(slots: Vector, reference: Vector) -> dict[str, Any]:
+    noise = psi_noise(slots, reference)
+    insufficient = noise > MAX_NOISE
+    return {
+        "psi": None if insufficient else psi(slots, reference),
+        "insufficient": insufficient,
+        "psi_noise": noise if np.isfinite(noise) else None,
+    }
+
+
 def _top(field: FieldBaseline, slots: Vector, reference: Vector) -> list[dict[str, Any]]:
-    """The most frequent known values now, most frequent first."""
+    """The most frequent known values now, most frequent first; redacted ones are left out."""
     own = slots[: field.own_slots]
     now, before = _parts(slots), _parts(reference)
     labels = field.labels()
@@ -72,14 +115,14 @@ def _top(field: FieldBaseline, slots: Vector, reference: Vector) -> list[dict[st
     return [
         {"value": labels[slot], "share": now[slot], "baseline_share": before[slot]}
         for slot in ranked[:TOP]
-        if own[slot]
+        if own[slot] and labels[slot] != CONCEALED
     ]
 
 
 def _shares(field: FieldBaseline, slots: Vector) -> dict[str, float | None]:
     """The share of each known value among the valid ones; `new` for all others if there are any."""
-    parts = _parts(slots)
-    shares: dict[str, float | None] = dict(zip(field.labels(), parts, strict=False))
+    pairs = zip(field.labels(), _parts(slots), strict=False)
+    shares: dict[str, float | None] = {label: part for label, part in pairs if label != CONCEALED}
     own = field.own_slots
     strange = int(slots[own : own + MISSING].sum())
     if strange:

@@ -15,7 +15,7 @@ from sidecar.errors import DecodeError
 from sidecar.intake import Analysis
 from sidecar.journal.limits import JournalLimits
 from sidecar.journal.writer import JournalWriter
-from sidecar.records import Epoch, Exchange, Message, Observation, Outcome
+from sidecar.records import Epoch, Exchange, Message, Observation, Outcome, Sample
 
 BOOT = "20261123T231500-9f3c2a71b0"
 START_US = 1_795_475_700_000_000
@@ -101,9 +101,18 @@ class CountingMonitor:
         self.count = count
         self.total = total
 
-    def add(self, observations: Sequence[Observation]) -> None:
+    baseline = None
+
+    def follow(self, previous: Any) -> None:
+        """It compares nothing."""
+
+    def add(self, samples: Sequence[Sample]) -> None:
+        observations = [sample.observation for sample in samples if sample.observation]
         self.count += len(observations)
         self.total += sum(each.inputs["n"][0] for each in observations)
+
+    def advance(self, now_us: int) -> None:
+        """It has no panes."""
 
     def state(self) -> bytes:
         return orjson.dumps([self.count, self.total])

@@ -1,0 +1,98 @@
+"""Settings and their files → what a monitor is told, and the baseline that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import yaml
+
+from sidecar.config import Settings
+from sidecar.errors import ConfigError, UsageError
+from sidecar.monitors import Monitor as Watching
+from sidecar.statistics.baseline import Baseline
+from sidecar.statistics.monitor import Monitor, MonitorSettings
+from sidecar.statistics.plan import Plan
+from sidecar.statistics.watch_spec import FALSE_ALARMS, WatchSpec, check, parse_watch
+
+T = TypeVar("T")
+
+MOST_BYTES = 64 << 20
+"""Of a watch file or a baseline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Monitoring:
+    """How monitors are begun and brought back."""
+
+    settings: MonitorSettings
+    baseline: Baseline | None = None
+
+    def begin(self) -> Watching:
+        """A monitor that has seen nothing."""
+        return Monitor(self.settings, self.baseline)
+
+    def restore(self, state: bytes) -> Watching:
+        """The monitor with that state, under today's settings. Raises ValueError if it is none."""
+        return Monitor.restore(state, self.settings, self.baseline)
+
+
+def monitoring(settings: Settings) -> Monitoring:
+    """What the settings and the files they name ask for.
+
+    Raises ConfigError, naming the setting, for a file that cannot be read or says what cannot be done.
+    """
+    watch = watch_of(settings)
+    told = MonitorSettings(
+        baseline_exchanges=settings.baseline_exchanges,
+        pane_us=round(settings.pane_s * 1e6),
+        watermark_us=round(settings.watermark_s * 1e6),
+        watch=watch,
+        coarse=settings.master_key is not None,
+        ships=settings.statistics_ship_s > 0,
+    )
+    baseline = None
+    if settings.baseline_file is not None:
+        baseline = _read(settings.baseline_file, "baseline_file", Baseline.decode)
+        try:
+            Plan(baseline, watch)
+        except ValueError as error:
+            raise ConfigError(f"watch_file: {error}") from error
+    return Monitoring(told, baseline)
+
+
+def watch_of(settings: Settings) -> WatchSpec:
+    """The watch file, with the settings of one line put in. Raises ConfigError."""
+    watch = WatchSpec()
+    if settings.watch_file is not None:
+        watch = _read(settings.watch_file, "watch_file", lambda data: parse_watch(yaml.safe_load(data)))
+    if settings.decision is not None:
+        watch = msgspec.structs.replace(watch, decision=settings.decision)
+    if settings.false_alarms != FALSE_ALARMS:
+        watch = msgspec.structs.replace(watch, false_alarms=settings.false_alarms)
+    try:
+        check(watch)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return watch
+
+
+def _read(path: str, key: str, parse: Callable[[bytes], T]) -> T:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{key}: {path}: {error.strerror}: give a file that can be read") from error
+    if len(data) > MOST_BYTES:
+        raise ConfigError(f"{key}: {path}: over {MOST_BYTES >> 20} MiB: give the file meant")
+    try:
+        return parse(data)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{key}: {path}: is no YAML{place}: mend it") from error
+    except (ValueError, UsageError) as error:
+        raise ConfigError(f"{key}: {path}: {error}") from error

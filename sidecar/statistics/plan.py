@@ -1,0 +1,170 @@
+"""Baseline + watch specification → the tallies, their places in one vector, and what is watched.
+
+A plan is named by the SHA-256 of its canonical bytes; panes counted anywhere
+under one plan add, number by number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from hashlib import sha256
+
+import msgspec
+import numpy as np
+
+from sidecar.errors import UsageError
+from sidecar.statistics.bands import BandTally, band_tallies
+from sidecar.statistics.baseline import Baseline, FieldBaseline
+from sidecar.statistics.field_counter import Counted, FieldCounter
+from sidecar.statistics.field_tally import ExchangeTally, FieldTally, HeadTally, Span
+from sidecar.statistics.joint import PairTally, ProjectionTally
+from sidecar.statistics.means import MeanTally, mean_tallies
+from sidecar.statistics.quantity import Quantity
+from sidecar.statistics.rows import Rows
+from sidecar.statistics.slices import fields_by_path
+from sidecar.statistics.tally import Tally, Vector
+from sidecar.statistics.watch_spec import WatchSpec
+
+FORMAT = 1
+
+
+class _Document(msgspec.Struct, frozen=True):
+    format: int
+    baseline: Baseline
+    watch: WatchSpec
+
+
+@dataclass(frozen=True)
+class Place:
+    """A tally and where its counts begin."""
+
+    tally: Tally
+    start: int
+
+
+class Plan:
+    """What is counted under one baseline and one specification."""
+
+    def __init__(self, baseline: Baseline, watch: WatchSpec | None = None) -> None:
+        """Raises ValueError where the specification asks for what the baseline does not have."""
+        self.baseline = baseline
+        self.watch = watch or WatchSpec()
+        fields = [(f"inputs.{field.name}", field) for field in baseline.inputs]
+        fields += [(f"outputs.{field.name}", field) for field in baseline.outputs]
+        self._counters = {path: FieldCounter(field) for path, field in fields}
+        self.fields = [FieldTally(path, field, self.coded) for path, field in fields]
+        self.exchange = [
+            ExchangeTally(f"exchange.{field.name}", field, FieldCounter(field)) for field in baseline.exchange
+        ]
+        head = HeadTally(
+            frozenset(field.name for field in baseline.inputs),
+            frozenset(field.name for field in baseline.outputs),
+        )
+        by_path: dict[str, FieldBaseline] = fields_by_path(baseline)
+        self.bands = band_tallies(self.watch.bands, self.watch.rule, by_path)
+        self.means = mean_tallies(self.watch.means, by_path)
+        self.joint: list[ProjectionTally | PairTally] = [
+            *(ProjectionTally(projection, self.coded) for projection in baseline.projections),
+            *(PairTally(pair, self.coded) for pair in baseline.pairs),
+        ]
+        self.tallies: list[Tally] = [
+            head,
+            *self.fields,
+            *self.exchange,
+            *self.joint,
+            *self.bands,
+            *self.means,
+        ]
+        self.places: dict[str, Place] = {}
+        at = 0
+        for tally in self.tallies:
+            if tally.name in self.places:
+                raise ValueError(f"two things to count are called {tally.name[:80]}: name them differently")
+            self.places[tally.name] = Place(tally, at)
+            at += tally.size
+        self.size = at
+
+    def empty(self) -> Vector:
+        """A vector of zeros."""
+        return np.zeros(self.size, dtype=np.int64)
+
+    def count(self, rows: Rows) -> Vector:
+        """The vector of these rows."""
+        return np.concatenate([tally.count(rows) for tally in self.tallies])
+
+    def part(self, vector: Vector, name: str) -> Vector:
+        """The counts of the tally of that name."""
+        place = self.places[name]
+        return vector[place.start : place.start + place.tally.size]
+
+    def coded(self, rows: Rows, path: str) -> Counted:
+        """A field's column as slots, made once per batch."""
+        counter = self._counters[path]
+        # Only what is read out of a moment needs the time of its row.
+        timed = counter.field.kind == "timestamp"
+
+        def make() -> Counted:
+            return counter.counted(rows.column(path), rows.times_us if timed else None)
+
+        return rows.derived(("coded", path), make)
+
+    @cached_property
+    def spans(self) -> list[Span]:
+        """Every field, aspect and value of an exchange, with its place."""
+        tallies: Sequence[FieldTally | ExchangeTally] = [*self.fields, *self.exchange]
+        return [span for tally in tallies for span in tally.spans(self.places[tally.name].start)]
+
+    @cached_property
+    def quantities(self) -> list[Quantity]:
+        """All that is watched under the model's budget of false alarms, with their weights."""
+        found: list[Quantity] = [span.quantity(1.0) for span in self.spans if sum(span.field.counts)]
+        found += [joint.quantity(self.places[joint.name].start) for joint in self.joint]
+        watched: Sequence[BandTally | MeanTally] = [*self.bands, *self.means]
+        for tally in watched:
+            found += tally.quantities(self.places[tally.name].start)
+        return [self._weighed(quantity) for quantity in found]
+
+    def quantity(self, name: str) -> Quantity:
+        """The quantity of that name."""
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Quantity]:
+        return {quantity.name: quantity for quantity in self.quantities}
+
+    def _weighed(self, quantity: Quantity) -> Quantity:
+        """With the weight that the specification gives it, its tally's path or its field's."""
+        weights = self.watch.weights
+        for name in (quantity.name, quantity.name.partition("#")[0]):
+            if name in weights:
+                return replace(quantity, weight=quantity.weight * weights[name])
+        return quantity
+
+    def encode(self) -> bytes:
+        """Canonical bytes (JSON); equal plans have equal bytes."""
+        return self._encoded
+
+    @cached_property
+    def _encoded(self) -> bytes:
+        return msgspec.json.encode(_Document(FORMAT, self.baseline, self.watch))
+
+    @cached_property
+    def digest(self) -> str:
+        """Hex SHA-256 of `encode()`, the plan's name."""
+        return sha256(self._encoded).hexdigest()
+
+    @classmethod
+    def decode(cls, data: bytes) -> Plan:
+        """The plan with these bytes. Raises UsageError, phrased to follow its name."""
+        try:
+            document = msgspec.json.decode(data, type=_Document)
+            if document.format != FORMAT:
+                raise UsageError(f"is a plan of format {document.format}, this build reads {FORMAT}")
+            plan = cls(document.baseline, document.watch)
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            raise UsageError(f"is no plan of statistics: {error}") from error
+        if plan.encode() != data:
+            raise UsageError("is a plan of another build: its bytes are not those that this build writes")
+        return plan
