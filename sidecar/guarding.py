@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
@@ -127,6 +127,11 @@ class Guard:
     def client(self, address: str) -> str:
         """What may be stored of a peer's address; empty when nothing may be."""
         return address if self._redactor is None else self._redactor.client(address)
+
+    @property
+    def token(self) -> Callable[[Any], Any] | None:
+        """What is counted in place of a concealed value; None where nothing is concealed."""
+        return self._countable.token if self._stamp else None
 
     def watch(self, monitor: Monitor) -> Monitor:
         """A new monitor, fit for what this guard lets it count."""

@@ -14,6 +14,7 @@ from sidecar.config import Settings
 from sidecar.errors import ConfigError, UsageError
 from sidecar.monitors import Monitor as Watching
 from sidecar.statistics.baseline import Baseline
+from sidecar.statistics.decision import Token
 from sidecar.statistics.monitor import Monitor, MonitorSettings
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.watch_spec import FALSE_ALARMS, WatchSpec, check, parse_watch
@@ -30,18 +31,19 @@ class Monitoring:
 
     settings: MonitorSettings
     baseline: Baseline | None = None
+    token: Token | None = None
 
     def begin(self) -> Watching:
         """A monitor that has seen nothing."""
-        return Monitor(self.settings, self.baseline)
+        return Monitor(self.settings, self.baseline, self.token)
 
     def restore(self, state: bytes) -> Watching:
         """The monitor with that state, under today's settings. Raises ValueError if it is none."""
-        return Monitor.restore(state, self.settings, self.baseline)
+        return Monitor.restore(state, self.settings, self.baseline, self.token)
 
 
-def monitoring(settings: Settings) -> Monitoring:
-    """What the settings and the files they name ask for.
+def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
+    """What the settings and the files they name ask for; `token` conceals what must not be known.
 
     Raises ConfigError, naming the setting, for a file that cannot be read or says what cannot be done.
     """
@@ -61,7 +63,7 @@ def monitoring(settings: Settings) -> Monitoring:
             Plan(baseline, watch)
         except ValueError as error:
             raise ConfigError(f"watch_file: {error}") from error
-    return Monitoring(told, baseline)
+    return Monitoring(told, baseline, token)
 
 
 def watch_of(settings: Settings) -> WatchSpec:

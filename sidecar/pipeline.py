@@ -81,7 +81,8 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
     journal = Path(settings.journal)
     state = AnalystState.open(journal / STATE_FOLDER, log.error)
     suspects = Suspects(journal / MARKER)
-    watching = monitoring(settings)
+    guard = guard_of(settings, more_computing)
+    watching = monitoring(settings, guard.token)
     # Only before the first batch: later on, a missing root is a volume that is not mounted.
     fresh = "batches" not in state.load().shipping
     return Analyst(
@@ -92,7 +93,7 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
             decoder=Decoding(settings.decoder, settings.decode_limit),
             new_monitor=watching.begin,
             restore_monitor=watching.restore,
-            guard=guard_of(settings, more_computing),
+            guard=guard,
         ),
         sealer=Sealer(boot_facts(handover), SigningClient(handover.signer_fd), clock),
         suspects=suspects,

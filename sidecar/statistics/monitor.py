@@ -17,18 +17,20 @@ from sidecar.records import Sample
 from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.baseline import Baseline
 from sidecar.statistics.comparison import compare
+from sidecar.statistics.decision import Token
 from sidecar.statistics.evaluator import Evaluator
 from sidecar.statistics.exemplars import Exemplars
 from sidecar.statistics.field_tally import EXCHANGES, UNWATCHED_INPUTS, UNWATCHED_OUTPUTS
-from sidecar.statistics.monitor_state import VERSION, MonitorState, read_state, written_state
+from sidecar.statistics.monitor_state import VERSION, MonitorSettings, MonitorState, read_state, written_state
 from sidecar.statistics.news import News
 from sidecar.statistics.panes import HOUR_US, ClosedPane, Folds, Series, packed, unpacked
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.rows import Rows
-from sidecar.statistics.summary import counts_summary
+from sidecar.statistics.summary import counts_summary, warmup_summary
 from sidecar.statistics.tally import Vector
 from sidecar.statistics.warmup import Warmup
-from sidecar.statistics.watch_spec import WatchSpec
+
+__all__ = ["Monitor", "MonitorSettings"]
 
 WINDOW_EXCHANGES: Final = 1000
 WINDOW_PANES: Final = 60
@@ -40,27 +42,20 @@ MOST_WAITING_BYTES: Final = 2 << 20
 ROWS_AT_ONCE: Final = 8192
 
 
-class MonitorSettings(msgspec.Struct, frozen=True):
-    """What a monitor is told by the configuration."""
-
-    baseline_exchanges: int = 1000
-    pane_us: int = 60_000_000
-    watermark_us: int = 120_000_000
-    watch: WatchSpec = WatchSpec()
-    coarse: bool = False
-    """No number of the traffic is told exactly: bodies are encrypted."""
-    ships: bool = False
-    """Whether closed panes are kept until they are taken."""
-
-
 class Monitor:
     """Counts one model's traffic against a given baseline, or that of its first exchanges."""
 
-    def __init__(self, settings: MonitorSettings, baseline: Baseline | None = None) -> None:
-        """Raises ValueError if the watch specification asks for what the baseline does not have."""
+    def __init__(
+        self, settings: MonitorSettings, baseline: Baseline | None = None, token: Token | None = None
+    ) -> None:
+        """`token` gives what is counted in place of a concealed value, where any is.
+
+        Raises ValueError if the watch specification asks for what the baseline does not have.
+        """
         if settings.baseline_exchanges < 1 or settings.pane_us < 1 or settings.watermark_us < 0:
             raise ValueError("baseline_exchanges, pane and watermark must be positive")
         self.settings = settings
+        self._token = token
         self.pane_us = settings.pane_us
         self.complete_to_us = 0
         """Every pane that ends at or before this is closed."""
@@ -70,7 +65,7 @@ class Monitor:
         self._trouble = ""
         self._warmup: Warmup | None = Warmup.begin(settings.baseline_exchanges, settings.watch.features)
         if baseline is not None:
-            self._begin(Plan(baseline, settings.watch))
+            self._begin(Plan(baseline, settings.watch, token))
 
     @property
     def baseline(self) -> Baseline | None:
@@ -108,7 +103,7 @@ class Monitor:
             if warmup.add(sample):
                 baseline = warmup.freeze(self.settings.coarse, self.pane_us)
                 try:
-                    plan = Plan(baseline, self.settings.watch)
+                    plan = Plan(baseline, self.settings.watch, self._token)
                 except ValueError as error:
                     # What is asked for and not there is left out, and said; the rest is watched all the same.
                     self._trouble = str(error)
@@ -127,7 +122,9 @@ class Monitor:
         self._late = Series(plan.size)
         self._late_total = 0
         self._closed: list[tuple[int, int, bytes]] = []
-        self._evaluator = Evaluator(plan.quantities, plan.watch.budget, self.pane_us, advisory=True)
+        self._evaluator = Evaluator(
+            plan.quantities, plan.watch.budget, self.pane_us, advisory=True, segments=plan.segment_parts()
+        )
         self._exemplars = Exemplars(plan)
         self._news = News(plan)
         if self._previous is not None:
@@ -242,25 +239,29 @@ class Monitor:
 
     @classmethod
     def restore(
-        cls, data: bytes, settings: MonitorSettings | None = None, baseline: Baseline | None = None
+        cls,
+        data: bytes,
+        settings: MonitorSettings | None = None,
+        baseline: Baseline | None = None,
+        token: Token | None = None,
     ) -> Monitor:
         """The monitor whose `state()` was `data`; under other settings or another baseline, its successor.
 
         Raises ValueError if it is no such thing, or as the constructor does.
         """
-        state = read_state(data, MonitorSettings)
-        known: MonitorSettings = state.settings
+        state = read_state(data)
+        known = state.settings
         wanted = settings or known
-        plan = Plan.decode(state.plan) if state.plan else None
+        plan = Plan.decode(state.plan, token) if state.plan else None
         previous = Baseline.decode(state.previous) if state.previous else None
         keeps = (wanted.pane_us, wanted.watch, wanted.coarse) == (known.pane_us, known.watch, known.coarse)
         other_baseline = baseline is not None and (plan is None or plan.baseline.digest != baseline.digest)
         if not keeps or other_baseline:
             kept = baseline or (plan.baseline if plan and wanted.coarse == known.coarse else None)
-            monitor = cls(wanted, kept)
+            monitor = cls(wanted, kept, token)
             monitor.follow(previous)
             return monitor
-        monitor = cls(wanted)
+        monitor = cls(wanted, token=token)
         monitor.complete_to_us, monitor._previous, monitor._trouble = (
             state.complete_to_us,
             previous,
@@ -286,14 +287,19 @@ class Monitor:
         self._news.load(state.news)
         budget = plan.watch.budget
         self._evaluator = Evaluator.restore(
-            plan.quantities, budget, self.pane_us, state.evaluator, advisory=True
+            plan.quantities,
+            budget,
+            self.pane_us,
+            state.evaluator,
+            advisory=True,
+            segments=plan.segment_parts(),
         )
 
     def summary(self) -> dict[str, Any]:
         """JSON-able: `state` (`warming_up`, `watching`), `baseline`, totals since it was frozen, `window`."""
         plan = self.plan
         if plan is None or self._warmup is not None:
-            return self._warmup_summary()
+            return warmup_summary(self._warmup, self.settings.baseline_exchanges)
         baseline = plan.baseline
         return {
             "state": "watching",
@@ -336,34 +342,6 @@ class Monitor:
         if starts:
             window |= {"t_from_us": min(starts), "t_to_us": max(starts) + self.pane_us}
         return window | counts_summary(plan, total)
-
-    def _warmup_summary(self) -> dict[str, Any]:
-        warmup = self._warmup
-        taken = (warmup.answered, warmup.inputs.rows) if warmup else (0, 0)
-        unwatched = (warmup.inputs.unwatched, warmup.outputs.unwatched) if warmup else (0, 0)
-        empty: dict[str, Any] = {}
-        return {
-            "state": "warming_up",
-            "plan": None,
-            "baseline": {
-                "digest": None,
-                "source": None,
-                "exchanges": taken[0],
-                "instances": taken[1],
-                "wanted": self.settings.baseline_exchanges,
-            },
-            "unwatched": {"features": unwatched[0], "outputs": unwatched[1]},
-            "exchanges": 0,
-            "instances": 0,
-            "answered_instances": 0,
-            "features": empty,
-            "outputs": empty,
-            "exchange": empty,
-            "window": None,
-            "events": [],
-            "alarms": [],
-            "promises": [],
-        }
 
 
 def _cut(samples: list[Sample]) -> Iterable[list[Sample]]:

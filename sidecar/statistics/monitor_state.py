@@ -8,17 +8,31 @@ from typing import Any, Final
 import msgspec
 
 from sidecar.statistics.warmup import Warmup
+from sidecar.statistics.watch_spec import WatchSpec
 
 VERSION: Final = 2
 _MAGIC: Final = b"sidecar statistics 2\x00"
 Packed = list[tuple[int, bytes]]
 
 
+class MonitorSettings(msgspec.Struct, frozen=True):
+    """What a monitor is told by the configuration."""
+
+    baseline_exchanges: int = 1000
+    pane_us: int = 60_000_000
+    watermark_us: int = 120_000_000
+    watch: WatchSpec = WatchSpec()
+    coarse: bool = False
+    """No number of the traffic is told exactly: bodies are encrypted."""
+    ships: bool = False
+    """Whether closed panes are kept until they are taken."""
+
+
 class MonitorState(msgspec.Struct, array_like=True):
     """Everything behind `Monitor.state()`."""
 
     version: int
-    settings: Any
+    settings: MonitorSettings
     complete_to_us: int
     previous: bytes | None
     switch: dict[str, Any] | None
@@ -41,7 +55,7 @@ def written_state(state: MonitorState) -> bytes:
     return _MAGIC + zlib.compress(msgspec.msgpack.encode(state), 1)
 
 
-def read_state(data: bytes, settings: type[msgspec.Struct]) -> MonitorState:
+def read_state(data: bytes) -> MonitorState:
     """The state with these bytes. Raises ValueError if they are none, or another version's."""
     if not data.startswith(_MAGIC):
         raise ValueError("not a monitor's state, or that of another version")
@@ -51,7 +65,6 @@ def read_state(data: bytes, settings: type[msgspec.Struct]) -> MonitorState:
         if not decompressor.eof:
             raise ValueError("a monitor's state that is cut short")
         state = msgspec.msgpack.decode(plain, type=MonitorState)
-        state.settings = msgspec.convert(state.settings, type=settings)
     except (msgspec.MsgspecError, zlib.error) as error:
         raise ValueError(f"not a monitor's state: {error}") from error
     if state.version != VERSION:

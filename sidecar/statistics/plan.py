@@ -17,12 +17,16 @@ import numpy as np
 from sidecar.errors import UsageError
 from sidecar.statistics.bands import BandTally, band_tallies
 from sidecar.statistics.baseline import Baseline, FieldBaseline
+from sidecar.statistics.decision import Token
 from sidecar.statistics.field_counter import Counted, FieldCounter
 from sidecar.statistics.field_tally import ExchangeTally, FieldTally, HeadTally, Span
+from sidecar.statistics.groups import GroupTally, group_tallies
 from sidecar.statistics.joint import PairTally, ProjectionTally
 from sidecar.statistics.means import MeanTally, mean_tallies
 from sidecar.statistics.quantity import Quantity
 from sidecar.statistics.rows import Rows
+from sidecar.statistics.segment_parts import SegmentParts
+from sidecar.statistics.segments import segment_tallies
 from sidecar.statistics.slices import fields_by_path
 from sidecar.statistics.tally import Tally, Vector
 from sidecar.statistics.watch_spec import WatchSpec
@@ -47,8 +51,13 @@ class Place:
 class Plan:
     """What is counted under one baseline and one specification."""
 
-    def __init__(self, baseline: Baseline, watch: WatchSpec | None = None) -> None:
-        """Raises ValueError where the specification asks for what the baseline does not have."""
+    def __init__(
+        self, baseline: Baseline, watch: WatchSpec | None = None, token: Token | None = None
+    ) -> None:
+        """`token` gives what is counted in place of a concealed value, where any is.
+
+        Raises ValueError where the specification asks for what the baseline does not have.
+        """
         self.baseline = baseline
         self.watch = watch or WatchSpec()
         fields = [(f"inputs.{field.name}", field) for field in baseline.inputs]
@@ -63,8 +72,11 @@ class Plan:
             frozenset(field.name for field in baseline.outputs),
         )
         by_path: dict[str, FieldBaseline] = fields_by_path(baseline)
-        self.bands = band_tallies(self.watch.bands, self.watch.rule, by_path)
+        rule = self.watch.rule
+        self.bands = band_tallies(self.watch.bands, rule, by_path, token)
         self.means = mean_tallies(self.watch.means, by_path)
+        self.segments = segment_tallies(self.watch.segments, rule, by_path, token)
+        self.groups = group_tallies(self.watch.bias, rule, by_path, self.watch.favourable, token=token)
         self.joint: list[ProjectionTally | PairTally] = [
             *(ProjectionTally(projection, self.coded) for projection in baseline.projections),
             *(PairTally(pair, self.coded) for pair in baseline.pairs),
@@ -76,6 +88,8 @@ class Plan:
             *self.joint,
             *self.bands,
             *self.means,
+            *self.segments,
+            *self.groups,
         ]
         self.places: dict[str, Place] = {}
         at = 0
@@ -121,10 +135,14 @@ class Plan:
         """All that is watched under the model's budget of false alarms, with their weights."""
         found: list[Quantity] = [span.quantity(1.0) for span in self.spans if sum(span.field.counts)]
         found += [joint.quantity(self.places[joint.name].start) for joint in self.joint]
-        watched: Sequence[BandTally | MeanTally] = [*self.bands, *self.means]
+        watched: Sequence[BandTally | MeanTally | GroupTally] = [*self.bands, *self.means, *self.groups]
         for tally in watched:
             found += tally.quantities(self.places[tally.name].start)
         return [self._weighed(quantity) for quantity in found]
+
+    def segment_parts(self) -> SegmentParts:
+        """What tells an alarm the segments that its change comes from."""
+        return SegmentParts([(tally, self.places[tally.name].start) for tally in self.segments])
 
     def quantity(self, name: str) -> Quantity:
         """The quantity of that name."""
@@ -156,13 +174,13 @@ class Plan:
         return sha256(self._encoded).hexdigest()
 
     @classmethod
-    def decode(cls, data: bytes) -> Plan:
+    def decode(cls, data: bytes, token: Token | None = None) -> Plan:
         """The plan with these bytes. Raises UsageError, phrased to follow its name."""
         try:
             document = msgspec.json.decode(data, type=_Document)
             if document.format != FORMAT:
                 raise UsageError(f"is a plan of format {document.format}, this build reads {FORMAT}")
-            plan = cls(document.baseline, document.watch)
+            plan = cls(document.baseline, document.watch, token)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise UsageError(f"is no plan of statistics: {error}") from error
         if plan.encode() != data:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from sidecar.statistics.baseline import (
@@ -18,11 +19,15 @@ from sidecar.statistics.baseline import (
     UNDER,
     FieldBaseline,
 )
+from sidecar.statistics.bias import bias_report
 from sidecar.statistics.coding import mean_of
 from sidecar.statistics.field_tally import ANSWERED_ROWS, EXCHANGES, ROWS, Span
+from sidecar.statistics.information import information_report
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.psi import MAX_NOISE, psi, psi_noise
+from sidecar.statistics.segments import SegmentTally
 from sidecar.statistics.tally import Vector
+from sidecar.statistics.warmup import Warmup
 
 TOP = 5
 MAX_SHARES = 20
@@ -54,7 +59,25 @@ def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
     summary["means"] = {
         mean.name.removeprefix("mean/"): mean.mean(plan.part(vector, mean.name)) for mean in plan.means
     }
+    summary["segments"] = {
+        tally.name.removeprefix("segment/"): _segments(tally, plan.part(vector, tally.name))
+        for tally in plan.segments
+    }
+    summary |= {"bias": {}, "information": {}}
+    for tally in plan.groups:
+        kind, _, name = tally.name.partition("/")
+        report = bias_report if kind == "bias" else information_report
+        summary[kind][name] = msgspec.to_builtins(report(tally, plan.part(vector, tally.name)))
     return summary
+
+
+def _segments(tally: SegmentTally, counts: Vector) -> list[dict[str, Any]]:
+    rows = tally.table(counts)[:, 0].tolist()
+    labels = (*tally.labels, "other", "missing") if len(tally.labels) + 2 == len(rows) else tally.labels
+    return [
+        {"segment": label, "rows": count, "yes_share": rate}
+        for label, count, rate in zip(labels, rows, tally.rates(counts), strict=True)
+    ]
 
 
 def _field(span: Span, vector: Vector, output: bool) -> dict[str, Any]:
@@ -133,3 +156,32 @@ def _shares(field: FieldBaseline, slots: Vector) -> dict[str, float | None]:
 def _parts(slots: Vector) -> list[float | None]:
     valid = int(slots[: len(slots) - TAIL + MISSING].sum())
     return [int(count) / valid if valid else None for count in slots[: len(slots) - TAIL]]
+
+
+def warmup_summary(warmup: Warmup | None, wanted: int) -> dict[str, Any]:
+    """The same before there is a baseline: how far it is."""
+    taken = (warmup.answered, warmup.inputs.rows) if warmup else (0, 0)
+    unwatched = (warmup.inputs.unwatched, warmup.outputs.unwatched) if warmup else (0, 0)
+    empty: dict[str, Any] = {}
+    return {
+        "state": "warming_up",
+        "plan": None,
+        "baseline": {
+            "digest": None,
+            "source": None,
+            "exchanges": taken[0],
+            "instances": taken[1],
+            "wanted": wanted,
+        },
+        "unwatched": {"features": unwatched[0], "outputs": unwatched[1]},
+        "exchanges": 0,
+        "instances": 0,
+        "answered_instances": 0,
+        "features": empty,
+        "outputs": empty,
+        "exchange": empty,
+        "window": None,
+        "events": [],
+        "alarms": [],
+        "promises": [],
+    }

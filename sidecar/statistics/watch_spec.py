@@ -4,7 +4,7 @@
     false_alarms: 1 per 30d
     features: [inputs.a, inputs.b]
     weights: {inputs.a: 3}
-    bands: …   means: …   (each in the module of its name)
+    bands: …   means: …   segments: …   bias: …   labels: …   (each as in the module that reads it)
 
 Unknown keys are refused by name. It is a part of the plan, so equal files give
 equal plans whatever their layout and comments.
@@ -20,8 +20,11 @@ import msgspec
 from sidecar.statistics.bands import BandSpec, parse_bands
 from sidecar.statistics.budget import Budget, parse_budget
 from sidecar.statistics.decision import Decision, parse_decision
+from sidecar.statistics.groups import BiasSpec, parse_bias
+from sidecar.statistics.labels import LabelsSpec, parse_labels
 from sidecar.statistics.means import MeanSpec, parse_means
 from sidecar.statistics.section import checked
+from sidecar.statistics.segments import SegmentSpec, parse_segments
 
 FALSE_ALARMS = "1 per 30d"
 MAX_FEATURES = 550
@@ -40,6 +43,10 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Shares in the budget by path or quantity; 1 for all others."""
     bands: tuple[BandSpec, ...] = ()
     means: tuple[MeanSpec, ...] = ()
+    segments: tuple[SegmentSpec, ...] = ()
+    bias: tuple[BiasSpec, ...] = ()
+    labels: LabelsSpec | None = None
+    """How ground truth that arrives later is read; it takes no place in a pane."""
 
     @property
     def budget(self) -> Budget:
@@ -76,12 +83,26 @@ def parse_watch(document: object) -> WatchSpec:
         weights=_weights(given.get("weights", {})),
         bands=parse_bands(given.get("bands")),
         means=parse_means(given.get("means")),
+        segments=parse_segments(given.get("segments")),
+        bias=parse_bias(given.get("bias")),
+        labels=parse_labels(given.get("labels")),
     )
     check(spec)
     return spec
 
 
-KEYS = ("decision", "favourable", "false_alarms", "features", "weights", "bands", "means")
+KEYS = (
+    "decision",
+    "favourable",
+    "false_alarms",
+    "features",
+    "weights",
+    "bands",
+    "means",
+    "segments",
+    "bias",
+    "labels",
+)
 
 
 def check(spec: WatchSpec) -> None:
