@@ -245,11 +245,12 @@ class Analyst:
         began_us = self._clock.wall_us()
         most = min(READ_BYTES, self._batch_limit)
         segments = self._tail.read(intake.known.cursor, most)
-        if sum(segment.raw_bytes for segment in segments if isinstance(segment, Segment)) < most:
+        caught_up = sum(each.raw_bytes for each in segments if isinstance(each, Segment)) < most
+        if caught_up:
             self._caught_up_us = began_us
         if not segments:
             intake.statistics.count_all()
-            intake.statistics.advance(self._caught_up_us)
+            intake.statistics.advance(began_us)
             self._at_end = True
             return False
         self._wait_since(began_us)
@@ -261,6 +262,9 @@ class Analyst:
                     intake.take(segment)
         except MemoryError:
             self._give_up("out of memory while reading the journal: the batch is begun again, smaller")
+            return True
+        # Behind the traffic, it is known only as far as it was read: panes of what lies ahead stay open.
+        intake.statistics.advance(began_us if caught_up else min(began_us, intake.statistics.latest_us))
         return True
 
     def _full(self) -> bool:

@@ -14,6 +14,8 @@ from sidecar.shipping.knowledge import Knowledge, MonitorKey
 log = logging.getLogger(__name__)
 
 SAMPLES_AT_ONCE = 512
+ADVANCE_US = 200_000
+"""Panes are looked at no more often: each time, the samples that wait are counted."""
 
 
 class Monitor(Protocol):
@@ -54,6 +56,9 @@ class Monitors:
         self._new_monitor = new_monitor
         self._counting = counting
         self._samples: dict[MonitorKey, list[Sample]] = {}
+        self.latest_us = 0
+        """The latest time of a sample."""
+        self._advanced_us = 0
         self._faults: set[type[BaseException]] = set()
         for key, state in known.monitors.items():
             try:
@@ -73,6 +78,7 @@ class Monitors:
 
     def take(self, key: MonitorKey, sample: Sample) -> None:
         """Lets a sample wait until there are enough to count at once."""
+        self.latest_us = max(self.latest_us, sample.t_us)
         waiting = self._samples.setdefault(key, [])
         waiting.append(sample)
         if len(waiting) >= SAMPLES_AT_ONCE:
@@ -85,6 +91,10 @@ class Monitors:
 
     def advance(self, read_to_us: int) -> None:
         """Close the panes that are over: all traffic up to `read_to_us` was read."""
+        if abs(read_to_us - self._advanced_us) < ADVANCE_US:
+            return
+        self._advanced_us = read_to_us
+        self.count_all()
         with self._counting:
             for monitor in self.by_key.values():
                 monitor.advance(read_to_us)

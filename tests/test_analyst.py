@@ -488,3 +488,25 @@ def test_a_state_on_a_full_disk_is_written_once_there_is_room_and_nothing_is_los
         bench.state.close()
     finally:
         subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_panes_close_while_the_journal_is_read_without_a_pause_and_by_the_time_of_the_traffic(
+    bench: Bench,
+) -> None:
+    told: list[tuple[int, int]] = []
+
+    class Timed(CountingMonitor):
+        def advance(self, now_us: int) -> None:
+            told.append((now_us, self.count))
+
+    fill(bench.journal, map(exchange, range(1, COUNT + 1)))
+    bench.clock.advance(3600.0)
+    bench.journal.mkdir(exist_ok=True)
+    analyst = bench.analyst()
+    analyst._intake.statistics._new_monitor = Timed
+    for _ in range(3):
+        assert analyst.step() == 0.0
+    reached = [(now_us, count) for now_us, count in told if now_us < START_US + COUNT * 1_000]
+    assert reached, "nothing was said before the end"
+    for now_us, count in reached:
+        assert count >= (now_us - START_US) // 1_000 - 1, "a pane closed before its traffic was counted"
