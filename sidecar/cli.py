@@ -35,6 +35,7 @@ LAZY = {
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
     "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),
     "watch": ("sidecar.watching", "Watch all pods' statistics and raise the alarms."),
+    "baseline": ("sidecar.baselining", "Make and look at baselines: what normal traffic looks like."),
     "alarms": ("sidecar.alerts", "List the alarms, or acknowledge one."),
     "alert": ("sidecar.alerts", "Send a test alert."),
 }

@@ -118,6 +118,7 @@ def record(
             *("--store", str(store), "--journal", str(folder / "journal")),
             *("--model", MODEL_NAME, "--artifact", str(ready.artifact)),
             *("--batch-age", f"{BATCH_AGE_S}s", "--baseline-exchanges", str(baseline_exchanges)),
+            *("--pane", "2s", "--watermark", "2s", "--statistics-ship", "10s"),
             *("--log-format", "text"),
         ]
         # Settings of the user's own sidecar must not reach this one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import msgspec
@@ -16,6 +17,9 @@ from sidecar.statistics.field_counter import Counted, FieldCounter
 from sidecar.statistics.freezing import counted, freeze_field
 from sidecar.statistics.joint import ProjectionTally, freeze_pairs, freeze_projections, projected
 from sidecar.statistics.spreading import Stretches, stretches_of
+
+LATENCY_KL = 0.12
+"""Nats, about half a standard deviation: latency follows the load, and smaller shifts are no news."""
 
 Times = npt.NDArray[np.int64]
 
@@ -119,7 +123,11 @@ def _exchange(side: Side, pane_us: int) -> list[FieldBaseline]:
             field = counted(bare, values)
         else:
             field = freeze_field(name, values)
-        fields.append(_spread(field, FieldCounter(field).counted(values, brief=True), stretches))
+        field = _spread(field, FieldCounter(field).counted(values, brief=True), stretches)
+        if name == "latency_ms":
+            spread = replace(field.spread, kl=max(field.spread.kl, LATENCY_KL))
+            field = msgspec.structs.replace(field, spread=spread)
+        fields.append(field)
     return fields
 
 

@@ -1,0 +1,178 @@
+"""`sidecar baseline`: made of files and stores, shown, compared, and used by a monitor."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from sidecar.baselining import baseline, read_baseline
+from sidecar.cli import main
+from sidecar.config import Address, RouteSettings, Settings
+from sidecar.errors import ConfigError
+from sidecar.monitoring import monitoring
+from sidecar.statistics.monitor import Monitor
+from tests.support.journaled import EPOCH, exchange
+from tests.test_guarding import Rig
+
+
+def run(*arguments: str | Path) -> str:
+    found = CliRunner().invoke(baseline, [*map(str, arguments)], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return found.output
+
+
+def rows(count: int, shift: float = 0.0) -> list[dict[str, Any]]:
+    source = np.random.default_rng(1)
+    return [
+        {
+            "x": float(source.normal(shift)),
+            "word": str(source.choice(["a", "b"])),
+            "y": int(source.integers(2)),
+        }
+        for _ in range(count)
+    ]
+
+
+def written_csv(path: Path, table: list[dict[str, Any]]) -> Path:
+    lines = ["x,word,y", *(f"{row['x']!r},{row['word']},{row['y']}" for row in table)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_a_csv_file_and_a_parquet_file_of_the_same_rows_give_the_same_fields(tmp_path: Path) -> None:
+    table = rows(500)
+    run(
+        "create",
+        "--from",
+        written_csv(tmp_path / "t.csv", table),
+        "--outputs",
+        "y",
+        "--out",
+        tmp_path / "c.json",
+    )
+    duckdb = pytest.importorskip("duckdb")
+    duckdb.sql(f"copy (select * from '{tmp_path}/t.csv') to '{tmp_path}/t.parquet' (format parquet)")
+    run("create", "--from", tmp_path / "t.parquet", "--outputs", "y", "--out", tmp_path / "p.json")
+    first, second = (read_baseline(tmp_path / name) for name in ("c.json", "p.json"))
+    assert (first.inputs, first.outputs) == (second.inputs, second.outputs)
+    assert [field.name for field in first.outputs] == ["y"]
+    assert first.inputs[0].mean == pytest.approx(np.mean([row["x"] for row in table]))
+
+
+def test_a_span_of_a_store_gives_what_its_exchanges_were(tmp_path: Path) -> None:
+    table = rows(300)
+    made = [
+        exchange(number, orjson.dumps({"x": row["x"], "word": row["word"]}), orjson.dumps({"y": row["y"]}))
+        for number, row in enumerate(table, 1)
+    ]
+    Rig(tmp_path).run(made)
+    said = json.loads(
+        run(
+            "create",
+            "--store",
+            tmp_path / "store",
+            "--model",
+            EPOCH.model,
+            "--out",
+            tmp_path / "b.json",
+            "--json",
+        )
+    )
+    found = read_baseline(tmp_path / "b.json")
+    assert (said["digest"], said["rows"]) == (found.digest, 300)
+    assert {field.name: sum(field.counts) for field in found.inputs} == {"x": 300, "word": 300}
+    words = dict(zip(found.inputs[1].labels(), found.inputs[1].counts, strict=False))
+    assert words == {word: sum(row["word"] == word for row in table) for word in "ab"}
+    assert found.exchange[0].name == "result"
+    assert found.t_from_us > 0
+
+
+def test_show_and_diff_say_what_is_there_and_what_moved(tmp_path: Path) -> None:
+    for name, shift in (("one", 0.0), ("two", 2.0)):
+        source = written_csv(tmp_path / f"{name}.csv", rows(1000, shift))
+        run("create", "--from", source, "--outputs", "y", "--out", tmp_path / f"{name}.json")
+    assert "inputs.x" in run("show", tmp_path / "one.json")
+    assert json.loads(run("show", tmp_path / "one.json", "--json"))["rows"] == 1000
+    report = json.loads(run("diff", tmp_path / "one.json", tmp_path / "two.json", "--json"))
+    assert report["fields"]["inputs.x"]["psi"] > 1.0
+    assert report["fields"]["inputs.word"]["psi"] == 0.0
+    assert run("diff", tmp_path / "one.json", tmp_path / "two.json").startswith("inputs.x")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["create", "--out", "b.json"], "give either --from FILE, or --store"),
+        (["create", "--from", "nowhere.csv", "--out", "b.json"], "nowhere.csv: No such file"),
+        (["show", "nowhere.json"], "nowhere.json: No such file"),
+        (
+            ["create", "--from", "t.csv", "--outputs", "z", "--out", "b.json"],
+            "no column 'z': it has x, word, y",
+        ),
+        (["create", "--from", "odd.csv", "--out", "b.json"], "line 2 has 2 values for 3 columns"),
+        (["show", "t.csv"], "is no baseline"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SIDECAR_STORE", raising=False)
+    written_csv(tmp_path / "t.csv", rows(5))
+    (tmp_path / "odd.csv").write_text("a,b,c\n1,2\n")
+    with pytest.raises(SystemExit) as ended:
+        main(["baseline", *arguments])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert words in said
+    assert len(said.splitlines()) == 1
+
+
+def settings(**told: Any) -> Settings:
+    routes = (RouteSettings("default", Address("127.0.0.1", 1), Address("127.0.0.1", 2)),)
+    return Settings(routes=routes, store="s", **told)
+
+
+def test_a_monitor_watches_from_the_first_exchange_with_a_given_baseline(tmp_path: Path) -> None:
+    run(
+        "create",
+        "--from",
+        written_csv(tmp_path / "t.csv", rows(400)),
+        "--outputs",
+        "y",
+        "--out",
+        tmp_path / "b.json",
+    )
+    told = monitoring(settings(baseline_file=str(tmp_path / "b.json")))
+    monitor = told.begin()
+    assert isinstance(monitor, Monitor)
+    assert monitor.summary()["state"] == "watching"
+    assert monitor.summary()["baseline"]["digest"] == read_baseline(tmp_path / "b.json").digest
+
+
+@pytest.mark.parametrize(
+    ("watch", "words"),
+    [
+        ("feature: []", "unknown key 'feature': takes decision"),
+        ("bands: [{name: a, shar: decision}]", "unknown key 'shar'"),
+        ("false_alarms: often", "false_alarms: 'often' is no budget"),
+        ("decision: outputs.y >", "decision: rule"),
+        ("a: [", "is no YAML in line"),
+    ],
+)
+def test_a_watch_file_that_is_wrong_is_one_line(tmp_path: Path, watch: str, words: str) -> None:
+    (tmp_path / "watch.yaml").write_text(watch)
+    with pytest.raises(ConfigError) as raised:
+        monitoring(settings(watch_file=str(tmp_path / "watch.yaml")))
+    assert words in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
