@@ -22,7 +22,9 @@ class SeriesRun:
         self.plan = plan
         self.layout = [(tally.name, tally.size) for tally in plan.tallies]
         self.assembly = Assembly(wait_us)
-        self.evaluator = Evaluator(plan.quantities, plan.watch.budget, series.pane_us)
+        self.evaluator = Evaluator(
+            plan.quantities, plan.watch.budget, series.pane_us, segments=plan.segment_parts()
+        )
         self.stepped_us = 0
         self.refused = 0
         """Exchanges of panes that do not fit the plan."""
@@ -62,6 +64,12 @@ class SeriesRun:
         """The run that gave this state. Raises ValueError for another version's."""
         made = cls(series, plan, wait_us)
         made.assembly = Assembly.restore(assembly, wait_us)
-        made.evaluator = Evaluator.restore(plan.quantities, plan.watch.budget, series.pane_us, evaluator)
+        made.evaluator = Evaluator.restore(
+            plan.quantities,
+            plan.watch.budget,
+            series.pane_us,
+            evaluator,
+            segments=plan.segment_parts(),
+        )
         made.stepped_us = stepped_us
         return made

@@ -8,7 +8,8 @@ the analyst live as long as the journal folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -64,6 +65,34 @@ def _outcomes(board: Board, seen: Snapshot) -> Samples:
 
 def _gap_exchanges(board: Board, seen: Snapshot) -> Samples:
     return [((reason,), seen.totals.get(f"gap_exchanges/{reason}", 0)) for reason, _ in gaps(seen)]
+
+
+def _models(read: Callable[[dict[str, Any]], float]) -> Source:
+    """One sample per route and digest that is watched."""
+    return lambda board, seen: [
+        (key, read(summary)) for key, summary in board.summaries() if summary.get("state") == "watching"
+    ]
+
+
+def _alarms(board: Board, seen: Snapshot) -> Samples:
+    found: Samples = []
+    for (route, digest), summary in board.summaries():
+        loud = [alarm for alarm in summary.get("alarms", ()) if alarm["state"] != "resolved"]
+        for severity in ("warning", "critical"):
+            count = sum(alarm["severity"] == severity for alarm in loud)
+            found.append(((route, digest, severity), count))
+    return found
+
+
+def _psi(board: Board, seen: Snapshot) -> Samples:
+    found: Samples = []
+    for (route, digest), summary in board.summaries():
+        window = summary.get("window") or {}
+        for side, fields in (("inputs", "features"), ("outputs", "outputs"), ("exchange", "exchange")):
+            for name, field in window.get(fields, {}).items():
+                if field["psi"] is not None:
+                    found.append(((route, digest, f"{side}.{name}"), field["psi"]))
+    return found
 
 
 def _counter(name: str, help_text: str, samples: Source, *labels: str) -> Family:
@@ -171,6 +200,44 @@ FAMILIES: tuple[Family, ...] = (
         "Exchanges stored undecoded because decoding them killed the analyst twice",
         _total("decode_killed"),
     ),
+    _counter("sidecar_uncounted_exchanges_total", "Exchanges that statistics failed on", _total("uncounted")),
+    _counter(
+        "sidecar_late_exchanges_total",
+        "Exchanges that came behind the watermark of their pane",
+        _models(lambda summary: summary["late_exchanges"]),
+        "route",
+        "digest",
+    ),
+    _gauge(
+        "sidecar_panes_complete_timestamp_seconds",
+        "Up to when panes are closed, seconds since 1970",
+        _models(lambda summary: summary["complete_to_us"] / 1e6),
+        "route",
+        "digest",
+    ),
+    _gauge(
+        "sidecar_alarms_open",
+        "Alarms of this sidecar alone that are not over; the fleet's are those of `sidecar watch`",
+        _alarms,
+        "route",
+        "digest",
+        "severity",
+    ),
+    _gauge(
+        "sidecar_unproven_quantities",
+        "Quantities whose false-alarm rate is not proven",
+        _models(lambda summary: sum(not promise["kept"] for promise in summary["promises"])),
+        "route",
+        "digest",
+    ),
+    _gauge(
+        "sidecar_field_psi_ratio",
+        "Population stability index of the recent window against the baseline",
+        _psi,
+        "route",
+        "digest",
+        "field",
+    ),
     _counter("sidecar_leaves_sealed_total", "Leaves appended to the logs", _total("leaves")),
     _counter(
         "sidecar_redacted_exchanges_total", "Exchanges that a redaction rule changed", _total("redacted")
@@ -238,11 +305,13 @@ class BoardCollector(Collector):
         self._board = board
 
     def collect(self) -> Iterator[Metric]:
-        seen = self._board.snapshot()
+        summaries = self._board.summaries()
+        # Several families read them, and each time they would be made anew.
+        board, seen = replace(self._board, summaries=lambda: summaries), self._board.snapshot()
         for family in FAMILIES:
             kind = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
             metric = kind(family.name, family.meaning, labels=family.labels)
-            for labels, value in family.samples(self._board, seen):
+            for labels, value in family.samples(board, seen):
                 metric.add_metric(labels, value)
             yield metric
         yield self._commit_durations()

@@ -21,7 +21,14 @@ from sidecar.statistics.decision import Token
 from sidecar.statistics.evaluator import Evaluator
 from sidecar.statistics.exemplars import Exemplars
 from sidecar.statistics.field_tally import EXCHANGES, UNWATCHED_INPUTS, UNWATCHED_OUTPUTS
-from sidecar.statistics.monitor_state import VERSION, MonitorSettings, MonitorState, read_state, written_state
+from sidecar.statistics.monitor_state import (
+    VERSION,
+    MonitorSettings,
+    MonitorState,
+    Waiting,
+    read_state,
+    written_state,
+)
 from sidecar.statistics.news import News
 from sidecar.statistics.panes import HOUR_US, ClosedPane, Folds, Series, packed, unpacked
 from sidecar.statistics.plan import Plan
@@ -39,6 +46,8 @@ MOST_OPEN: Final = 4096
 """Open panes; what would open another is counted as late, so that a clock gone mad costs no memory."""
 MOST_WAITING_BYTES: Final = 2 << 20
 """Of closed panes that wait to be shipped; beyond it they are joined by hour."""
+MOVING: Final = 0.5
+"""Power of a threshold from which on a quantity's examples are shipped with its panes: half way, in nats."""
 ROWS_AT_ONCE: Final = 8192
 
 
@@ -121,7 +130,7 @@ class Monitor:
         self._folds = Folds(plan.size)
         self._late = Series(plan.size)
         self._late_total = 0
-        self._closed: list[tuple[int, int, bytes]] = []
+        self._closed: list[Waiting] = []
         self._evaluator = Evaluator(
             plan.quantities, plan.watch.budget, self.pane_us, advisory=True, segments=plan.segment_parts()
         )
@@ -170,15 +179,22 @@ class Monitor:
         while len(self._recent) > WINDOW_PANES:
             self._recent.drop(self._recent.starts()[0])
         self._news.closed(start_us, vector)
+        exemplars = self._exemplars.of(vector)
+        changed = self._evaluator.step(start_us, vector, exemplars)
         if self.settings.ships:
-            self._wait(start_us, vector)
-        return self._evaluator.step(start_us, vector, self._exemplars.of(vector))
+            moving = {
+                watch.quantity.name: list(exemplars[watch.quantity.name])
+                for watch in self._evaluator.watches
+                if watch.evidence >= watch.threshold**MOVING
+            }
+            self._wait(start_us, vector, moving)
+        return changed
 
-    def _wait(self, start_us: int, vector: Vector) -> None:
-        self._closed.append((start_us, int(vector[EXCHANGES]), packed(vector)))
-        if len(self._closed) > 1 and sum(len(data) for _, _, data in self._closed) > MOST_WAITING_BYTES:
+    def _wait(self, start_us: int, vector: Vector, moving: dict[str, list[str]]) -> None:
+        self._closed.append((start_us, int(vector[EXCHANGES]), packed(vector), moving))
+        if len(self._closed) > 1 and sum(len(data) for _, _, data, _ in self._closed) > MOST_WAITING_BYTES:
             # Joined with what is late, by hour: coarser, and every count still there.
-            for start, _, data in self._closed[: len(self._closed) // 2]:
+            for start, _, data, _ in self._closed[: len(self._closed) // 2]:
                 self._late.add(start // HOUR_US * HOUR_US, unpacked(data, len(vector)))
             del self._closed[: len(self._closed) // 2]
 
@@ -197,8 +213,8 @@ class Monitor:
                 self.complete_to_us = max(self.complete_to_us, start + self.pane_us)
         size = self.plan.size
         taken = [
-            ClosedPane(start, self.pane_us, False, exchanges, unpacked(data, size))
-            for start, exchanges, data in self._closed
+            ClosedPane(start, self.pane_us, False, exchanges, unpacked(data, size), moving)
+            for start, exchanges, data, moving in self._closed
         ]
         taken += [
             ClosedPane(hour, HOUR_US, True, int(vector[EXCHANGES]), vector)
@@ -283,7 +299,7 @@ class Monitor:
         self._folds.load(size, state.folds)
         self._late = Series.restore(size, state.late)
         self._late_total = state.late_total
-        self._closed = [tuple(each) for each in state.closed]
+        self._closed = list(state.closed)
         self._news.load(state.news)
         budget = plan.watch.budget
         self._evaluator = Evaluator.restore(

@@ -13,6 +13,8 @@ from sidecar.statistics.watch_spec import WatchSpec
 VERSION: Final = 2
 _MAGIC: Final = b"sidecar statistics 2\x00"
 Packed = list[tuple[int, bytes]]
+Waiting = tuple[int, int, bytes, dict[str, list[str]]]
+"""Start, exchanges, counts and examples of a closed pane that waits to be shipped."""
 
 
 class MonitorSettings(msgspec.Struct, frozen=True):
@@ -45,7 +47,7 @@ class MonitorState(msgspec.Struct, array_like=True):
     folds: list[Packed] = []
     late: Packed = []
     late_total: int = 0
-    closed: list[tuple[int, int, bytes]] = []
+    closed: list[Waiting] = []
     news: list[Any] = []
     evaluator: bytes = b""
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,6 +30,8 @@ class ClosedPane:
     """If so, these are exchanges of that hour that came behind the watermark."""
     exchanges: int
     vector: Vector
+    exemplars: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Records to look at, of the quantities that look like moving."""
 
 
 def packed(vector: Vector) -> bytes:

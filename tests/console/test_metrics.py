@@ -32,7 +32,16 @@ def counters(tmp_path: Path) -> Iterator[Counters]:
 
 def board(counters: Counters, seen: Snapshot | None = None) -> Board:
     snapshot = seen or Snapshot()
-    summaries: list[tuple[tuple[str, str], dict[str, Any]]] = [(("default", "sha256:aa"), {"features": {}})]
+    summary = {
+        "state": "watching",
+        "features": {},
+        "late_exchanges": 2,
+        "complete_to_us": 60_000_000,
+        "alarms": [{"state": "open", "severity": "critical"}, {"state": "resolved", "severity": "warning"}],
+        "promises": [{"kept": True}, {"kept": False}],
+        "window": {"features": {"x": {"psi": 0.25}, "y": {"psi": None}}},
+    }
+    summaries: list[tuple[tuple[str, str], dict[str, Any]]] = [(("default", "sha256:aa"), summary)]
     return Board(counters, CLOCK, "/journal", "/store", lambda: snapshot, lambda: list(summaries))
 
 
@@ -118,3 +127,15 @@ async def test_the_admin_address_answers_status_metrics_and_health(counters: Cou
         assert b"sidecar_store_up 0.0" in await answer.read()
         assert (await client.get("/healthz")).status == 200
         assert (await client.get("/nothing")).status == 404
+
+
+def test_what_statistics_found_is_offered_by_route_and_digest(counters: Counters) -> None:
+    found = scraped(board(counters))
+    model = (("digest", "sha256:aa"), ("route", "default"))
+    assert found["sidecar_late_exchanges_total", model] == 2
+    assert found["sidecar_panes_complete_timestamp_seconds", model] == 60
+    assert found["sidecar_unproven_quantities", model] == 1
+    assert found["sidecar_alarms_open", (*model, ("severity", "critical"))] == 1
+    assert found["sidecar_alarms_open", (*model, ("severity", "warning"))] == 0
+    psi = {labels: value for (name, labels), value in found.items() if name == "sidecar_field_psi_ratio"}
+    assert psi == {(model[0], ("field", "inputs.x"), model[1]): 0.25}
