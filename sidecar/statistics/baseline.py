@@ -75,12 +75,12 @@ class FieldBaseline(msgspec.Struct, frozen=True):
         return len(self.counts) - TAIL
 
     def labels(self) -> list[str]:
-        """What each own slot counts; for bins their upper bound's interval."""
+        """What each own slot counts, for people: of bins the bounds to four digits."""
         if self.numbers:
             return [number_label(number) for number in self.numbers]
         if self.edges:
             pairs = zip(self.edges[:-1], self.edges[1:], strict=True)
-            return [f"{number_label(low)}..{number_label(high)}" for low, high in pairs]
+            return [f"{low:.4g}..{high:.4g}" for low, high in pairs]
         return self.categories + [CONCEALED] * (len(self.concealed) // HASH_BYTES)
 
     def reference(self) -> list[int]:

@@ -21,9 +21,9 @@ from sidecar.statistics.rows import Rows
 from sidecar.statistics.tally import Vector
 
 IDS = 3
-SAMPLES = 24
+SAMPLES = 12
 """Kept of recent traffic."""
-PER_BATCH = 6
+PER_BATCH = 4
 MOST_ROWS = 64
 """Of a sample that is kept; larger requests are passed over."""
 

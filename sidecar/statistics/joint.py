@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.statistics.baseline import FieldBaseline, Pair, Projection, number_label
+from sidecar.statistics.baseline import FieldBaseline, Pair, Projection
 from sidecar.statistics.coding import STEPS, Codes
 from sidecar.statistics.field_counter import Counted
 from sidecar.statistics.quantity import Distribution
@@ -158,7 +158,7 @@ def coarse_groups(field: FieldBaseline) -> tuple[list[int], list[str]]:
         for group in range(len(used)):
             members = [slot for slot in range(own) if groups[slot] == group]
             low, high = field.edges[members[0]], field.edges[members[-1] + 1]
-            names.append(f"{number_label(low)}..{number_label(high)}")
+            names.append(f"{low:.4g}..{high:.4g}")
     else:
         ranked = sorted(range(own), key=lambda slot: (-int(counts[slot]), slot))
         alone = ranked[:GROUPS] if own <= GROUPS else ranked[: GROUPS - 1]

@@ -14,7 +14,7 @@ SECOND_US = 1_000_000
 HOUR_US = 3_600 * SECOND_US
 LEVELS = (("minutes", 60 * SECOND_US, 180), ("hours", HOUR_US, 72), ("days", 24 * HOUR_US, 400))
 """Name, length and how many are kept, as far as the memory allows."""
-MAX_FOLD_BYTES = 640 * 1024
+MAX_FOLD_BYTES = 384 * 1024
 """Of all folds together, packed; beyond it the oldest minutes go first, then hours, then days."""
 HOT = 2
 """Vectors of one series that are held unpacked."""
