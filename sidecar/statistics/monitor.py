@@ -30,7 +30,7 @@ from sidecar.statistics.monitor_state import (
     written_state,
 )
 from sidecar.statistics.news import News
-from sidecar.statistics.panes import HOUR_US, ClosedPane, Folds, Series, packed, unpacked
+from sidecar.statistics.panes import HOT_OPEN, HOUR_US, ClosedPane, Folds, Series, packed, unpacked
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.summary import counts_summary, warmup_summary
@@ -42,6 +42,7 @@ __all__ = ["Monitor", "MonitorSettings"]
 WINDOW_EXCHANGES: Final = 1000
 WINDOW_PANES: Final = 60
 """The window that is shown: the newest panes until there are so many exchanges, or panes."""
+MOST_RECENT_BYTES: Final = 160 * 1024
 MOST_OPEN: Final = 4096
 """Open panes; what would open another is counted as late, so that a clock gone mad costs no memory."""
 MOST_WAITING_BYTES: Final = 2 << 20
@@ -125,7 +126,7 @@ class Monitor:
         self._warmup = None
         self.plan = plan
         self._totals: Vector = plan.empty()
-        self._open = Series(plan.size)
+        self._open = Series(plan.size, HOT_OPEN)
         self._recent = Series(plan.size)
         self._folds = Folds(plan.size)
         self._late = Series(plan.size)
@@ -176,7 +177,9 @@ class Monitor:
         vector = self._open.pop(start_us)
         self._folds.add(start_us, vector)
         self._recent.add(start_us, vector)
-        while len(self._recent) > WINDOW_PANES:
+        while len(self._recent) > WINDOW_PANES or (
+            len(self._recent) > 2 and self._recent.held_bytes > MOST_RECENT_BYTES
+        ):
             self._recent.drop(self._recent.starts()[0])
         self._news.closed(start_us, vector)
         exemplars = self._exemplars.of(vector)
@@ -294,7 +297,7 @@ class Monitor:
         size = plan.size
         self._begin(plan)
         self._totals = unpacked(state.totals, size)
-        self._open = Series.restore(size, state.open)
+        self._open = Series.restore(size, state.open, HOT_OPEN)
         self._recent = Series.restore(size, state.recent)
         self._folds.load(size, state.folds)
         self._late = Series.restore(size, state.late)

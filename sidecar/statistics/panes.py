@@ -16,8 +16,10 @@ LEVELS = (("minutes", 60 * SECOND_US, 180), ("hours", HOUR_US, 72), ("days", 24 
 """Name, length and how many are kept, as far as the memory allows."""
 MAX_FOLD_BYTES = 384 * 1024
 """Of all folds together, packed; beyond it the oldest minutes go first, then hours, then days."""
-HOT = 2
+HOT = 1
 """Vectors of one series that are held unpacked."""
+HOT_OPEN = 2
+"""Of open panes: where one ends, traffic goes to two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +55,9 @@ def unpacked(data: bytes, size: int) -> Vector:
 class Series:
     """Vectors by start, packed but for the few that were touched last."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, hot: int = HOT) -> None:
         self._size = size
+        self._most_hot = hot
         self._packed: dict[int, bytes] = {}
         self._hot: dict[int, Vector] = {}
 
@@ -81,7 +84,7 @@ class Series:
             known = np.zeros(self._size, dtype=np.int64) if data is None else unpacked(data, self._size)
         known += vector
         self._hot[start] = known
-        while len(self._hot) > HOT:
+        while len(self._hot) > self._most_hot:
             oldest = next(iter(self._hot))
             self._packed[oldest] = packed(self._hot.pop(oldest))
 
@@ -113,9 +116,9 @@ class Series:
         ]
 
     @classmethod
-    def restore(cls, size: int, state: list[tuple[int, bytes]]) -> Series:
+    def restore(cls, size: int, state: list[tuple[int, bytes]], hot: int = HOT) -> Series:
         """The series whose state it was. Raises ValueError for counts of another size."""
-        series = cls(size)
+        series = cls(size, hot)
         for start, data in state:
             unpacked(data, size)
             series._packed[start] = data
