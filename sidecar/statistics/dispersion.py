@@ -25,6 +25,8 @@ MEMORY = (256.0, 96.0, 48.0)
 """Blocks that an estimate remembers, per scale."""
 RENEWED = 8
 """Panes between two looks at the estimates."""
+TRUSTED = 64
+"""Panes for which the baseline's dispersion is a lower bound."""
 PRIOR_BLOCKS = 8.0
 """Weight of the baseline's own dispersion."""
 MOST_OF_ONE = 9.0
@@ -39,8 +41,14 @@ class Dispersion:
     Used for a pane before the pane itself is taken in.
     """
 
-    def __init__(self, variance: Floats, prior: npt.ArrayLike = 1.0, covered: npt.ArrayLike = 0.0) -> None:
-        """`variance` (..., J) of one row's score by the baseline; `prior` is the baseline's dispersion.
+    def __init__(
+        self,
+        variance: Floats,
+        prior: npt.ArrayLike = 1.0,
+        covered: npt.ArrayLike = 0.0,
+        kurtosis: npt.ArrayLike = 3.0,
+    ) -> None:
+        """`variance` and `kurtosis` (..., J) of one row's score by the baseline; `prior` is its dispersion.
 
         `covered` is the squared difference of block means (in units of the
         variance) that the tolerance allows for already: a cycle is no noise.
@@ -48,7 +56,7 @@ class Dispersion:
         """
         allowed = np.sqrt(np.asarray(covered, dtype=variance.dtype) * np.maximum(variance, 1e-12))
         self._scales = [
-            _Scale(variance, prior, memory, np.zeros_like(allowed) if every == 1 else allowed)
+            _Scale(variance, prior, memory, np.zeros_like(allowed) if every == 1 else allowed, kurtosis)
             for every, memory in zip(SCALES, MEMORY, strict=True)
         ]
         self._count = 0
@@ -63,7 +71,10 @@ class Dispersion:
         return self._factor
 
     def _renewed(self) -> Floats:
-        found = np.ones_like(self._scales[0].within)
+        # The baseline's own is believed until there is traffic enough to say otherwise.
+        found = np.ones_like(self._scales[0].base)
+        if self._count < TRUSTED:
+            found = np.maximum(found, self._scales[0].prior)
         for scale in self._scales:
             found = scale.beyond(found)
         return found
@@ -107,12 +118,18 @@ class Dispersion:
 class _Scale:
     """The estimate from blocks of one length."""
 
-    def __init__(self, variance: Floats, prior: npt.ArrayLike, memory: float, allowed: Floats) -> None:
+    def __init__(
+        self, variance: Floats, prior: npt.ArrayLike, memory: float, allowed: Floats, kurtosis: npt.ArrayLike
+    ) -> None:
         self.allowed = allowed
+        self.kurtosis = np.asarray(kurtosis, dtype=variance.dtype)
         self.keep = 1.0 - 1.0 / memory
-        self.within: Floats = PRIOR_BLOCKS * np.maximum(variance, 1e-12)
-        self.between: Floats = np.asarray(prior, dtype=variance.dtype) * self.within
-        self.blocks = PRIOR_BLOCKS
+        # Kept apart and never forgotten: of a slot in which nothing falls for months nothing else is left.
+        self.base: Floats = PRIOR_BLOCKS * np.maximum(variance, 1e-12)
+        self.prior = np.asarray(prior, dtype=variance.dtype)
+        self.within: Floats = np.zeros_like(self.base)
+        self.between: Floats = np.zeros_like(self.base)
+        self.blocks = 0.0
         self.rows: Floats | None = None
         self.mean: Floats | None = None
         self.square: Floats | None = None
@@ -127,7 +144,7 @@ class _Scale:
             inside = (square + self.square) / np.maximum(n + self.rows - 2.0, 1.0)
             apart = np.maximum(np.abs(mean - self.mean) - self.allowed, 0.0)
             jump = apart**2 * (both / np.maximum(n + self.rows, 1.0))
-            usual = np.maximum(self.between, self.within) / self.blocks
+            usual = (np.maximum(self.between, self.within) + self.base) / (self.blocks + PRIOR_BLOCKS)
             jump = np.minimum(jump, MOST_OF_ONE * np.maximum(usual, inside))
             self.between = self.keep * self.between + np.where(usable, jump, 0.0)
             self.within = self.keep * self.within + np.where(usable, inside, 0.0)
@@ -136,9 +153,11 @@ class _Scale:
 
     def beyond(self, known: Floats) -> Floats:
         """The estimate where it is higher than what shorter blocks gave by more than chance, else that."""
-        ratio = self.between / self.within
-        # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block.
-        chance = 1.0 + 4.0 * np.sqrt(3.0 / self.blocks)
+        ratio = (self.between + self.prior * self.base) / (self.within + self.base)
+        # Squares of successive differences are themselves correlated: variance 3 instead of 2 per block,
+        # and more for scores of rare rows, of which a block has only a few.
+        rows = 1.0 if self.rows is None else np.maximum(self.rows, 1.0)
+        chance = 1.0 + 4.0 * np.sqrt((3.0 + self.kurtosis / rows) / (self.blocks + PRIOR_BLOCKS))
         return np.where(ratio > known * chance, ratio, known)
 
     def state(self) -> list[Any]:

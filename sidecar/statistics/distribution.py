@@ -47,7 +47,10 @@ class DistributionBets:
         self.scores = np.array([d.score for d in directions]).reshape(-1, self.size)
         # An unordered quantity of one used slot may have no direction but those of its other slots.
         self.dispersion = Dispersion(
-            self.scores**2 @ self.baseline, quantity.spread.dispersion, 2.0 * quantity.spread.kl
+            self.scores**2 @ self.baseline,
+            quantity.spread.dispersion,
+            2.0 * quantity.spread.kl,
+            self.scores**4 @ self.baseline,
         )
         self._recent: Floats = np.zeros(self.size)
         self._fresh = 0.0

@@ -114,3 +114,31 @@ def test_history_adds_up_from_any_kept_boundary_and_is_bounded() -> None:
     other = History(0)
     other.load(history.state())
     assert other.state() == history.state()
+
+
+def test_slots_that_stay_empty_for_months_give_no_dispersion() -> None:
+    found = Dispersion(np.array([1e-4, 1.0]), kurtosis=np.array([1e4, 3.0]))
+    rng = np.random.default_rng(8)
+    for _ in range(250_000 // 64):
+        values = rng.normal(size=ROWS)
+        sums, squares = np.array([0.0, values.sum()]), np.array([0.0, (values**2).sum()])
+        found.add(ROWS, sums, squares)
+    # As long again in which the old estimates fade to the smallest numbers there are.
+    for scale in found._scales:
+        scale.within[0], scale.between[0] = 5e-324, 2e-323
+    found.add(ROWS, sums, squares)
+    for _ in range(8):
+        found.add(ROWS, sums, squares)
+    assert found.estimate()[0] == 1.0
+
+
+def test_rare_rows_alone_are_no_dependence() -> None:
+    """A slot with a row in ten panes, over a month: never more than twice what independent rows give."""
+    rng = np.random.default_rng(9)
+    p = 1 / 600
+    found = Dispersion(np.array([p * (1 - p)]), kurtosis=np.array([1 / p]))
+    largest = 1.0
+    for hits in rng.binomial(ROWS, p, size=43_200):
+        found.add(ROWS, np.array([float(hits)]), np.array([float(hits)]))
+        largest = max(largest, float(found.estimate()[0]))
+    assert largest < 2.0

@@ -31,7 +31,7 @@ class Panel:
         self.weights = np.zeros((features, self.fixed + 1), dtype=dtype)
         self.direction = np.zeros((features, self.fixed), dtype=np.intp)
         scores = np.zeros((features, self.slots, ways))
-        variance = np.full((features, ways), 1e-12)
+        variance, kurtosis = np.full((features, ways), 1e-12), np.full((features, ways), 3.0)
         prior, covered = np.ones((features, 1)), np.zeros((features, 1))
         self.centre = np.zeros((features, self.slots))
         self.baseline = np.zeros((features, self.slots))
@@ -42,7 +42,7 @@ class Panel:
             self.weights[at, :k], self.weights[at, -1] = b.weights[:-1], b.weights[-1]
             self.direction[at, :k] = b.direction
             scores[at, : b.size, :j] = b.scores.T
-            variance[at, :j] = b.scores**2 @ b.baseline
+            variance[at, :j], kurtosis[at, :j] = b.scores**2 @ b.baseline, b.scores**4 @ b.baseline
             prior[at], covered[at] = b.quantity.spread.dispersion, 2.0 * b.quantity.spread.kl
             self.centre[at, : b.size], self.baseline[at, : b.size] = b.centre, b.baseline
         # Padding keeps a logarithm finite and is never counted in.
@@ -53,6 +53,7 @@ class Panel:
             variance.astype(dtype),
             prior.astype(dtype),
             covered.astype(dtype),
+            kurtosis.astype(dtype),
         )
         self._factors: Floats | None = None
         self._divisors = np.ones((features, self.fixed + 1), dtype=dtype)
