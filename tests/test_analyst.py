@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,16 +19,18 @@ from sidecar.analyst import Analyst, Limits
 from sidecar.backoff import Backoff
 from sidecar.clock import ManualClock, SystemClock
 from sidecar.errors import JournalFull, StoreError
+from sidecar.fleet.pane_file import read as read_panes
 from sidecar.intake import KEPT_BYTES, LARGE_BYTES
 from sidecar.journal.reader import JournalReader, Segment
 from sidecar.journal.writer import JournalWriter
-from sidecar.records import Delivery, Epoch, Event, Exchange, Outcome, Position
+from sidecar.records import Delivery, Epoch, Event, Exchange, Observation, Outcome, Position, Sample
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.knowledge import START
 from sidecar.shipping.sink import PutResult
 from sidecar.shipping.state import AnalystState
+from sidecar.statistics.monitor import Monitor
 from sidecar.suspects import HOPELESS, Suspects
-from tests.support.analyst_child import POINTS
+from tests.support.analyst_child import POINTS, TOLD
 from tests.support.journaled import BOOT, EPOCH, START_US, CountingMonitor, analysis, exchange, fill
 from tests.support.sealing import sealer_of
 from tests.support.stored import sequence_numbers, stored_rows
@@ -151,6 +154,46 @@ def test_kills_at_random_steps_again_and_again_lose_and_double_nothing(bench: Be
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("point", ["encode", "commit", "committed", "put", "put_done", "dropped"])
+def test_a_kill_at_any_step_leaves_panes_in_the_store_that_are_exact(bench: Bench, point: str) -> None:
+    fill(bench.journal, map(exchange, range(1, COUNT + 1)))
+    for nth in (2, 1):
+        assert child(bench, point, nth, "", "panes") == -signal.SIGKILL
+    assert child(bench, "none", 0, "", "panes") == 0
+    files = [
+        read_panes(path.name, path.read_bytes())
+        for path in bench.store.rglob("statistics/panes/**/*.parquet")
+    ]
+    stored: dict[str, Any] = {}
+    for file in files:
+        for pane in file.panes:
+            for tally, counts in pane.counts.items():
+                stored[tally] = stored.get(tally, 0) + counts
+    monitor = Monitor(TOLD)
+    values = [(number, f"k{number % 7}", number * 0.5) for number in range(1, COUNT + 1)]
+    monitor.add(
+        [
+            Sample(
+                f"r{n}",
+                START_US + n * 1_000,
+                200,
+                0,
+                750,
+                Observation("x", 1, {"n": [n], "kind": [k]}, {"score": [s]}),
+            )
+            for n, k, s in values
+        ]
+    )
+    plan = monitor.plan
+    assert plan is not None
+    assert {file.facts.plan for file in files} == {plan.digest}
+    totals = sum((pane.vector for pane in monitor.take_closed(everything=True)), plan.empty())
+    assert {name: counts.tolist() for name, counts in stored.items()} == {
+        tally.name: plan.part(totals, tally.name).tolist() for tally in plan.tallies
+    }
+
+
+@pytest.mark.faults
 def test_an_exchange_that_kills_the_analyst_twice_is_stored_undecoded_and_the_rest_goes_on(
     bench: Bench,
 ) -> None:
@@ -168,7 +211,7 @@ def test_an_exchange_that_kills_the_analyst_twice_is_stored_undecoded_and_the_re
     assert state.load().totals["decode_killed"] == 2
 
 
-def child(bench: Bench, point: str, nth: int, trap: str = "") -> int:
+def child(bench: Bench, point: str, nth: int, trap: str = "", panes: str = "") -> int:
     command = [
         sys.executable,
         "-m",
@@ -177,7 +220,7 @@ def child(bench: Bench, point: str, nth: int, trap: str = "") -> int:
         str(bench.store),
         BOOT,
     ]
-    return subprocess.run([*command, point, str(nth), trap], check=False, timeout=60).returncode
+    return subprocess.run([*command, point, str(nth), trap, panes], check=False, timeout=60).returncode
 
 
 def test_a_store_that_refuses_is_tried_until_it_takes_everything(bench: Bench) -> None:

@@ -1,9 +1,10 @@
 """An analyst in a process of its own that kills itself where it is told to.
 
-    python -m tests.support.analyst_child JOURNAL STORE BOOT POINT NTH [TRAP]
+    python -m tests.support.analyst_child JOURNAL STORE BOOT POINT NTH [TRAP [PANES]]
 
 POINT names a step; at its NTH passing the process dies by SIGKILL. With TRAP,
-decoding a request that holds that text kills it too. Exits 0 once everything
+decoding a request that holds that text kills it too; with PANES, the product's own
+monitors count, and ship their panes in every commit. Exits 0 once everything
 is shipped.
 """
 
@@ -18,11 +19,14 @@ from typing import Any
 
 from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import SystemClock
+from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
+from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.shipping.directory import DirectorySink
 from sidecar.shipping.state import AnalystState
+from sidecar.statistics.monitor import Monitor, MonitorSettings
 from sidecar.suspects import Suspects
-from tests.support.journaled import EPOCH, analysis
+from tests.support.journaled import EPOCH, JsonDecoder, analysis
 from tests.support.sealing import sealer_of
 
 POINTS = (
@@ -37,6 +41,10 @@ POINTS = (
     "release",
     "released",
 )
+
+
+TOLD = MonitorSettings(200, pane_us=100_000, watermark_us=200_000, ships=True)
+"""Thirty panes in three seconds of traffic."""
 
 
 def die() -> None:
@@ -66,7 +74,7 @@ class Killer:
                 die()
 
 
-def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = "") -> int:
+def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = "", panes: str = "") -> int:
     killer = Killer(point, int(nth))
     state = AnalystState.open(Path(journal) / "analyst")
     sink = DirectorySink(Path(store), create=True)
@@ -86,12 +94,13 @@ def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = 
         tail,
         state,
         sink,
-        analysis(bomb),
+        Analysis(JsonDecoder(bomb), lambda: Monitor(TOLD), Monitor.restore) if panes else analysis(bomb),
         sealer,
         Suspects(Path(journal) / "analyst-marker.bin"),
         Limits(batch_bytes=256 * 1024, batch_age_s=0.0),
         SystemClock(),
         LiveBoot(boot, (EPOCH,)),
+        panes=PaneShipper(Whereabouts(), 1e-6 if panes else 0, SystemClock()),
     )
     return 0 if made.finish(SystemClock().monotonic_ns() + 20_000_000_000) else 3
 
