@@ -87,7 +87,7 @@ class Dispersion:
     def add(self, rows: npt.ArrayLike, sums: Floats, squares: Floats) -> None:
         """Takes a pane: rows (...), sums and sums of squares of the scores (..., J)."""
         self._count += 1
-        block = (np.asarray(rows, dtype=np.float64), sums, squares)
+        block = (np.asarray(rows, dtype=sums.dtype), sums, squares)
         for place, scale in enumerate(self._scales):
             every = SCALES[place]
             if every == 1:
@@ -135,7 +135,7 @@ class _Scale:
         self.square: Floats | None = None
 
     def add(self, rows: Floats, sums: Floats, squares: Floats) -> None:
-        n = np.asarray(rows, dtype=np.float64)[..., None]
+        n = rows[..., None]
         mean = sums / np.maximum(n, 1.0)
         square = np.maximum(squares - mean * sums, 0.0)
         if self.mean is not None and self.rows is not None and self.square is not None:

@@ -19,7 +19,7 @@ Vector = npt.NDArray[np.int64]
 
 MEMORY_ROWS = 4096
 """Rows that the learnt alternative remembers."""
-REFRESH_ROWS = 512
+REFRESH_ROWS = 1024
 """Rows between two looks of it: a projection costs more than a step."""
 
 

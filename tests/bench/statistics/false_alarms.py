@@ -34,7 +34,7 @@ TOGETHER = 4
 
 def some_runs(number: int, days: int) -> tuple[dict[str, int], dict[str, int], float]:
     """Alarms and declared features by kind, and the days simulated; every baseline drawn anew."""
-    rng = np.random.default_rng([SEED, number])
+    rng = np.random.Generator(np.random.SFC64([SEED, number]))
     kinds = [kind for kind, count in MIX.items() for _ in range(count)] * TOGETHER
     streams = [KINDS[kind](rng) for kind in kinds]
     bets = [DistributionBets(stream.quantity, 1.0 / FEATURES) for stream in streams]

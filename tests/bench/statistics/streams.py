@@ -51,7 +51,7 @@ class Stream:
         if self.rho:
             codes: npt.NDArray[np.integer] = slot_of(self._correlated(rng, count * rows), self.edges)
         else:
-            draws = rng.integers(0, TABLE, size=count * rows, dtype=np.uint16)
+            draws = np.frombuffer(rng.bytes(2 * count * rows), dtype=np.uint16)
             if len(self.table) == 1:
                 codes = self.table[0].take(draws)
             else:

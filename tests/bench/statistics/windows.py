@@ -77,7 +77,7 @@ def nannyml(method: str) -> Test:
 
 def run(quick: bool) -> list[Row]:
     warnings.simplefilter("ignore")
-    baselines, clean, shifted = (4, 10, 6) if quick else (25, 20, 12)
+    baselines, clean, shifted = (4, 10, 6) if quick else (12, 40, 12)
     tests: list[tuple[str, str, Test, int]] = [
         ("scipy ks_2samp", "scipy", scipy_ks, WINDOW),
         ("PSI > 0.1", "scipy", psi_rule, SMALL_WINDOW),
