@@ -32,6 +32,7 @@ LAZY = {
     "erase": ("sidecar.erasure", "Destroy a subject's keys, and with them its data."),
     "hold": ("sidecar.holding", "Place a legal hold, or release it."),
     "retain": ("sidecar.retention", "Remove records whose retention is over."),
+    "inject": ("sidecar.injecting", "Put the sidecar into Kubernetes manifests."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
     "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),
     "watch": ("sidecar.watching", "Watch all pods' statistics and raise the alarms."),

@@ -11,9 +11,12 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sidecar"
 STAGES = {
     "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
-    "console", "fleet", "alerting", "quality", "inject",
+    "console", "fleet", "alerting", "quality",
 }  # fmt: skip
-UPPER = {"audit": STAGES | {"objects", "site_log"}}
+UPPER = {
+    "audit": STAGES | {"objects", "site_log"},
+    "inject": {"settings_table", "settings_values"},
+}
 """Layers between the stages and the command line, with what they may import beyond the shared modules."""
 SHARED = {
     "records", "schema", "key_filter", "errors", "clock", "counters", "logs", "backoff", "cloud_event",

@@ -1,0 +1,57 @@
+"""Service meshes: whose proxy stands between the network and the model.
+
+An Istio or Linkerd proxy takes every incoming connection and opens one of its
+own to the model, from inside the pod. Interception then sits behind the proxy:
+in the output chain, for connections of the proxy's user id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.inject.pod import annotations_of, child, containers, labels_of, named
+
+_PROXIES = {"istio": ("istio-proxy", 1337), "linkerd": ("linkerd-proxy", 2102)}
+"""Container, and the user id it has when the pod does not say."""
+OTHER_PROXIES = ("kuma-sidecar", "consul-dataplane", "consul-connect-envoy-sidecar", "osm-envoy")
+"""Proxies of meshes whose own rules are not known here."""
+PROXY_CONTAINERS = frozenset({name for name, _ in _PROXIES.values()} | set(OTHER_PROXIES))
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    """`istio` or `linkerd` with its proxy's user id; others have no proxy that could be hooked behind."""
+
+    name: str
+    proxy_uid: int | None = None
+
+
+def mesh_of(pod: Mapping[str, Any], namespace_mesh: str | None) -> Mesh | None:
+    """The mesh that the pod is in, or will be once the mesh's own injector has seen it."""
+    for name, (container, uid) in _PROXIES.items():
+        if (proxy := named(pod, container)) is not None:
+            return Mesh(name, child(proxy, "securityContext").get("runAsUser", uid))
+    other = next((each["name"] for each in containers(pod) if each.get("name") in OTHER_PROXIES), None)
+    if other is not None:
+        return Mesh(other)
+    expected = _asked_for(pod, namespace_mesh)
+    if expected is None or expected == "ambient":
+        return Mesh(expected) if expected else None
+    return Mesh(expected, _PROXIES[expected][1])
+
+
+def _asked_for(pod: Mapping[str, Any], namespace_mesh: str | None) -> str | None:
+    marks, notes = labels_of(pod), annotations_of(pod)
+    istio = marks.get("sidecar.istio.io/inject") or notes.get("sidecar.istio.io/inject")
+    linkerd = notes.get("linkerd.io/inject")
+    mode = marks.get("istio.io/dataplane-mode")
+    if mode == "ambient" or notes.get("ambient.istio.io/redirection") == "enabled":
+        return "ambient"
+    if istio == "true":
+        return "istio"
+    if linkerd in ("enabled", "ingress"):
+        return "linkerd"
+    out = {"istio": istio == "false", "linkerd": linkerd == "disabled", "ambient": mode == "none"}
+    return None if namespace_mesh is None or out.get(namespace_mesh) else namespace_mesh
