@@ -54,7 +54,13 @@ def parse_schema(data: bytes, name: str) -> Schema:
             raise place.wrong("is no field: write inputs.NAME, outputs.NAME or exchange.NAME")
         fields[path] = _field(place)
     related = entries["relations"].items() if "relations" in entries else []
-    schema = Schema(fields, tuple(_relation(each) for each in related))
+    relations: list[RelationRule] = []
+    for each in related:
+        relation = _relation(each)
+        if any(str(relation.relation) == str(known.relation) for known in relations):
+            raise each.wrong(f"{str(relation.relation)!r} stands there twice: keep one")
+        relations.append(relation)
+    schema = Schema(fields, tuple(relations))
     if schema.rules > MAX_RULES:
         raise root.wrong(
             f"has {schema.rules:,} rules, at most {MAX_RULES:,} are checked: leave out the least useful"

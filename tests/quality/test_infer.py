@@ -47,6 +47,7 @@ def sensible(draw: st.DrawFn) -> Table:
     """Columns of one kind each, with nulls at times, of many rows."""
     rows = draw(st.integers(1, 300))
     chance = random.Random(draw(st.integers(0, 2**32)))
+    draw_high, scale = draw(st.integers(-5, 10**6)), draw(st.integers(-12, 12))
     kinds: dict[str, Any] = {
         "inputs.whole": lambda: chance.randint(-5, draw_high),
         "inputs.fraction": lambda: chance.gauss(0, 10.0**scale),
@@ -59,7 +60,7 @@ def sensible(draw: st.DrawFn) -> Table:
         "outputs.list": lambda: [0.5] * chance.randint(0, 4),
         "outputs.mixed": lambda: chance.choice([1, "x", 2.5, math.nan, math.inf]),
     }
-    draw_high, scale = draw(st.integers(-5, 10**6)), draw(st.integers(-12, 12))
+
     nulls = draw(st.sampled_from([0.0, 0.02, 0.9]))
     return {
         path: [None if chance.random() < nulls else make() for _ in range(rows)]

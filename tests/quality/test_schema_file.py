@@ -146,6 +146,10 @@ FIELD = "version: 1\nfields:\n  inputs.a:\n    "
             "version: 1\nrelations:\n  - tolerate: 1",
             "schema.yaml:3: relations: lacks its `rule`: write rule: inputs.low <= inputs.high",
         ),
+        (
+            "version: 1\nrelations: ['inputs.a<=3', 'inputs.a <= 3']",
+            "schema.yaml:2: relations: 'inputs.a <= 3' stands there twice: keep one",
+        ),
         ("version: 1\nfields: {", "schema.yaml:2: not valid YAML: "),
         ("version: 1\nfields: \x00", "schema.yaml:1: not valid YAML: "),
         ("version: 1\nfields: " + "[" * 5000, "schema.yaml:1: not valid YAML: nested too deep"),
