@@ -9,6 +9,8 @@ from typing import Any
 from sidecar.inject.interception import Capture
 from sidecar.inject.names import (
     ADMIN_PORT,
+    BASELINE_FOLDER,
+    BASELINE_VOLUME,
     HEALTH_PORT,
     INTERCEPT,
     JOURNAL_VOLUME,
@@ -21,6 +23,8 @@ from sidecar.inject.names import (
     STATE_FOLDER,
     TEMPORARY_VOLUME,
     USER,
+    WATCH_FOLDER,
+    WATCH_VOLUME,
 )
 from sidecar.inject.pod import Object, child, named
 from sidecar.inject.quantity import in_mebibytes
@@ -121,7 +125,15 @@ def volumes(settings: InjectSettings) -> list[Object]:
     ]
     if settings.secret is not None:
         found.append({"name": SECRET_VOLUME, "secret": {"secretName": settings.secret}})
+    for volume, _, (name, key) in _files(settings):
+        found.append({"name": volume, "configMap": {"name": name, "items": [{"key": key, "path": key}]}})
     return found
+
+
+def _files(settings: InjectSettings) -> list[tuple[str, str, tuple[str, str]]]:
+    """Volume, folder, and ConfigMap with its key, of the files that the sidecar reads."""
+    both = (BASELINE_VOLUME, BASELINE_FOLDER, settings.baseline), (WATCH_VOLUME, WATCH_FOLDER, settings.watch)
+    return [(volume, folder, source) for volume, folder, source in both if source is not None]
 
 
 def _mounts(settings: InjectSettings) -> list[Object]:
@@ -132,6 +144,8 @@ def _mounts(settings: InjectSettings) -> list[Object]:
     ]
     if settings.secret is not None:
         mounts.append({"name": SECRET_VOLUME, "mountPath": SECRET_FOLDER, "readOnly": True})
+    for volume, folder, _ in _files(settings):
+        mounts.append({"name": volume, "mountPath": folder, "readOnly": True})
     return mounts
 
 
@@ -152,6 +166,10 @@ def _environment(
         "grace": f"{grace}s",
         "ship_timeout": f"{ship}s",
     }
+    if settings.baseline is not None:
+        values["baseline_file"] = f"{BASELINE_FOLDER}/{settings.baseline[1]}"
+    if settings.watch is not None:
+        values["watch_file"] = f"{WATCH_FOLDER}/{settings.watch[1]}"
     if workload is not None:
         values["workload"] = workload
     pinned = _PINNED.search(str((named(pod, capture.target.model) or {}).get("image")))

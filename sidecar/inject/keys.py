@@ -25,6 +25,7 @@ LEAST_JOURNAL = "192Mi"
 """Of which 75 % hold one journal volume of the default size."""
 _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _DNS_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+_CONFIG_KEY = re.compile(r"^(?!\.\.)[-._a-zA-Z0-9]{1,253}$")
 _IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$")
 _PORT_NAME = re.compile(r"^(?=.{1,15}$)(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 
@@ -106,6 +107,16 @@ def _key_list(text: str) -> tuple[str, ...]:
     return names
 
 
+def _file_of(usual: str) -> Callable[[str], tuple[str, str]]:
+    def parse(text: str) -> tuple[str, str]:
+        name, slash, key = text.partition("/")
+        if not _DNS_NAME.match(name) or (slash and not _CONFIG_KEY.match(key)):
+            raise ValueError("is neither a ConfigMap's name nor NAME/KEY")
+        return name, key or usual
+
+    return parse
+
+
 _name = _matching(_DNS_NAME, "is no name of a Kubernetes object")
 
 OWN: tuple[Key, ...] = (
@@ -179,6 +190,18 @@ OWN: tuple[Key, ...] = (
         "Secret whose keys become environment variables, for the store's credentials.",
     ),
     Key(
+        "baseline",
+        _file_of("baseline.json"),
+        "none",
+        "ConfigMap of the frozen baseline, `NAME` or `NAME/KEY` (key `baseline.json`); the pod waits for it.",
+    ),
+    Key(
+        "watch",
+        _file_of("watch.yaml"),
+        "none",
+        "ConfigMap of the watch file, `NAME` or `NAME/KEY` (key `watch.yaml`); the pod waits for it.",
+    ),
+    Key(
         "splice-only",
         _boolean,
         "false",
@@ -220,7 +243,7 @@ OWNED = frozenset(
     {
         "listen", "upstream", "model", "image_digest", "artifact", "journal", "health", "admin", "namespace",
         "workload", "pod_uid", "journal_max_bytes", "volume_bytes", "capture_memory", "body_limit",
-        "analyst_memory", "drain_delay", "grace", "ship_timeout",
+        "analyst_memory", "baseline_file", "watch_file", "drain_delay", "grace", "ship_timeout",
     }
 )  # fmt: skip
 """Settings of `sidecar run` that injection works out itself."""

@@ -22,6 +22,8 @@ from sidecar.inject.pod import Object
 from sidecar.inject.yaml_nodes import Dumper, Loader, ManifestError, written_out
 
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
+_DIRECTIVES = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*%(?:.*\n)*")
+"""`%YAML 1.1` and the like belong to the document behind the separator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ def documents(text: str) -> list[Document]:
             # A flow mapping of YAML that is no JSON.
             pass
     starts = [found.start() for found in _SEPARATOR.finditer(text)]
+    if starts and _DIRECTIVES.fullmatch(text[: starts[0]]):
+        starts[0] = 0
     edges = [0, *(start for start in starts if start), len(text)]
     found = []
     for begin, end in pairwise(edges):

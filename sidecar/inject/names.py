@@ -24,6 +24,8 @@ JOURNAL_VOLUME = "sidecar-journal"
 POD_VOLUME = "sidecar-pod"
 TEMPORARY_VOLUME = "sidecar-tmp"
 SECRET_VOLUME = "sidecar-secret"
+BASELINE_VOLUME = "sidecar-baseline"
+WATCH_VOLUME = "sidecar-watch"
 
 LISTEN_PORT = 15100
 PROBE_PORT = 15101
@@ -35,6 +37,8 @@ USER = 65532
 STATE_FOLDER = "/var/lib/sidecar"
 POD_FOLDER = "/etc/sidecar/pod"
 SECRET_FOLDER = "/etc/sidecar/secret"
+BASELINE_FOLDER = "/etc/sidecar/baseline"
+WATCH_FOLDER = "/etc/sidecar/watch"
 
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"

@@ -32,7 +32,7 @@ def annotations_of(pod: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _texts(found: Object) -> dict[str, str]:
-    return {key: value for key, value in found.items() if isinstance(value, str)}
+    return {key: value for key, value in found.items() if isinstance(key, str) and isinstance(value, str)}
 
 
 def containers(pod: Mapping[str, Any]) -> list[Object]:

@@ -51,5 +51,5 @@ def size(text: str) -> int:
 
 
 def in_mebibytes(value: int) -> str:
-    """Bytes as a quantity, rounded down to whole Mi."""
-    return f"{value >> 20}Mi"
+    """Bytes as a quantity, rounded down to whole Mi, in Gi where it is whole."""
+    return f"{value >> 20}Mi" if value % 2**30 else f"{value >> 30}Gi"

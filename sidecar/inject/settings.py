@@ -39,6 +39,9 @@ class InjectSettings:
     image_pull_policy: str | None = None
     secret: str | None = None
     store_secret: str | None = None
+    baseline: tuple[str, str] | None = None
+    """ConfigMap, and the key in it."""
+    watch: tuple[str, str] | None = None
     splice_only: bool = False
     native: str = "auto"
     pod_security: str = "privileged"
