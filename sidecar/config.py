@@ -92,6 +92,7 @@ class Settings(msgspec.Struct, frozen=True):
     false_alarms: str = default("false_alarms")
     decision: str | None = default("decision")
     watch_file: str | None = default("watch_file")
+    schema_file: str | None = default("schema_file")
     baseline_file: str | None = default("baseline_file")
     statistics_ship_s: float = default("statistics_ship")
     drain_delay_s: float = default("drain_delay")

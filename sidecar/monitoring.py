@@ -13,10 +13,14 @@ import yaml
 from sidecar.config import Settings
 from sidecar.errors import ConfigError, UsageError
 from sidecar.monitors import Monitor as Watching
+from sidecar.quality.rules import Schema
+from sidecar.quality_rules import checks_of, read_schema, rule_set
+from sidecar.records import TOKEN
 from sidecar.statistics.baseline import Baseline
 from sidecar.statistics.decision import Token
 from sidecar.statistics.monitor import Monitor, MonitorSettings
 from sidecar.statistics.plan import Plan
+from sidecar.statistics.rule_tally import Checks
 from sidecar.statistics.watch_spec import FALSE_ALARMS, WatchSpec, check, parse_watch
 
 T = TypeVar("T")
@@ -32,14 +36,19 @@ class Monitoring:
     settings: MonitorSettings
     baseline: Baseline | None = None
     token: Token | None = None
+    schema: Schema | None = None
 
     def begin(self) -> Watching:
         """A monitor that has seen nothing."""
-        return Monitor(self.settings, self.baseline, self.token)
+        return Monitor(self.settings, self.baseline, self.token, self._checks())
 
     def restore(self, state: bytes) -> Watching:
         """The monitor with that state, under today's settings. Raises ValueError if it is none."""
-        return Monitor.restore(state, self.settings, self.baseline, self.token)
+        return Monitor.restore(state, self.settings, self.baseline, self.token, self._checks())
+
+    def _checks(self) -> Checks | None:
+        """A monitor's own: rules may remember what they saw."""
+        return None if self.schema is None else checks_of(self.schema, TOKEN if self.token else None)
 
 
 def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
@@ -48,6 +57,9 @@ def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
     Raises ConfigError, naming the setting, for a file that cannot be read or says what cannot be done.
     """
     watch = watch_of(settings)
+    schema = schema_of(settings)
+    if schema is not None:
+        watch = msgspec.structs.replace(watch, rules=rule_set(schema))
     told = MonitorSettings(
         baseline_exchanges=settings.baseline_exchanges,
         pane_us=round(settings.pane_s * 1e6),
@@ -63,7 +75,23 @@ def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
             Plan(baseline, watch)
         except ValueError as error:
             raise ConfigError(f"watch_file: {error}") from error
-    return Monitoring(told, baseline, token)
+    return Monitoring(told, baseline, token, schema)
+
+
+def schema_of(settings: Settings) -> Schema | None:
+    """The rules of `schema_file`, or of the file that the watch file names. Raises ConfigError."""
+    key, path = "schema_file", settings.schema_file
+    if path is None and settings.watch_file is not None:
+        document = _read(settings.watch_file, "watch_file", yaml.safe_load)
+        named = document.get("schema") if isinstance(document, dict) else None
+        if named:
+            key, path = "watch_file: schema", str(Path(settings.watch_file).parent / str(named))
+    if path is None:
+        return None
+    try:
+        return read_schema(Path(path))
+    except UsageError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def watch_of(settings: Settings) -> WatchSpec:

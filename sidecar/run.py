@@ -248,7 +248,7 @@ def check_privacy(settings: Settings) -> None:
 
 def check_statistics(settings: Settings) -> None:
     """Raise ConfigError for rules and files that the statistics could not work with."""
-    given = (settings.watch_file, settings.baseline_file, settings.decision)
+    given = (settings.watch_file, settings.baseline_file, settings.schema_file, settings.decision)
     if any(given) or settings.false_alarms != default("false_alarms"):
         from sidecar.monitoring import monitoring
 

@@ -322,6 +322,12 @@ TABLE: tuple[Setting, ...] = (
         "YAML of what else is watched: bands, means, weights ([statistics](statistics.md)).",
     ),
     _text(
+        "schema_file",
+        "FILE",
+        None,
+        "Data-quality rules, made by `sidecar schema infer` ([data quality](data-quality.md)).",
+    ),
+    _text(
         "baseline_file",
         "FILE",
         None,

@@ -56,6 +56,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "false_alarms": ("2 per w", "2 per w"),
     "decision": ("outputs.y > 1", "outputs.y > 1"),
     "watch_file": ("watch.yaml", "watch.yaml"),
+    "schema_file": ("schema.yaml", "schema.yaml"),
     "baseline_file": ("base.json", "base.json"),
     "drain_delay": ("5s", 5.0),
     "grace": ("0", 0.0),

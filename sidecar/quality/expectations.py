@@ -24,7 +24,7 @@ MAX_BYTES: Final = 8 << 20
 
 _TYPES: Final = {
     "integer": (
-        "int int8 int16 int32 int64 uint8 uint16 uint32 uint64 integer bigint smallint long integertype longtype"
+        "int int8 int16 int32 int64 uint8 uint16 uint32 uint64 integer bigint smallint long longtype"
     ),
     "number": (
         "float float16 float32 float64 double decimal numeric real number floattype doubletype decimaltype"

@@ -22,7 +22,7 @@ from sidecar.quality.rules import RULES, TYPES, VERSION, FieldRules, RelationRul
 from sidecar.quality.window import MAX_WINDOW
 
 MAX_BYTES: Final = 8 << 20
-MAX_RULES: Final = 5_000
+MAX_RULES: Final = 2_000
 MAX_ALLOWED: Final = 10_000
 
 _INTEGER = re.compile(r"[-+]?[0-9]{1,300}")

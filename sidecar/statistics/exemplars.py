@@ -18,6 +18,7 @@ from sidecar.statistics.field_tally import FieldTally
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity
 from sidecar.statistics.rows import Rows
+from sidecar.statistics.rule_tally import PREFIX, LastBroken
 from sidecar.statistics.tally import Vector
 
 IDS = 3
@@ -31,8 +32,10 @@ MOST_ROWS = 64
 class Exemplars:
     """The last strange values by field, and a few samples of recent traffic."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, last_broken: LastBroken | None = None) -> None:
+        """`last_broken` knows the records of data-quality rules."""
         self._plan = plan
+        self._last_broken = last_broken or LastBroken()
         self._strange: dict[str, deque[str]] = {}
         self._samples: deque[Sample] = deque(maxlen=SAMPLES)
         tallies = [tally for tally in plan.fields if tally.path.startswith(("inputs.", "outputs."))]
@@ -63,14 +66,20 @@ class Exemplars:
 
     def of(self, pane: Vector) -> Mapping[str, Sequence[str]]:
         """Record ids by quantity name, found when asked for."""
-        return _Lazy(self._plan, pane, dict(self._strange), list(self._samples))
+        return _Lazy(self._plan, pane, dict(self._strange), list(self._samples), self._last_broken)
 
 
 class _Lazy(Mapping[str, Sequence[str]]):
     def __init__(
-        self, plan: Plan, pane: Vector, strange: dict[str, deque[str]], samples: list[Sample]
+        self,
+        plan: Plan,
+        pane: Vector,
+        strange: dict[str, deque[str]],
+        samples: list[Sample],
+        last_broken: LastBroken,
     ) -> None:
         self._plan, self._pane, self._strange, self._samples = plan, pane, strange, samples
+        self._last_broken = last_broken
 
     def __len__(self) -> int:
         return len(self._plan.quantities)
@@ -80,6 +89,8 @@ class _Lazy(Mapping[str, Sequence[str]]):
 
     def __getitem__(self, name: str) -> Sequence[str]:
         quantity = self._plan.quantity(name)
+        if name.startswith(PREFIX):
+            return self._last_broken.record_ids(name.removeprefix(PREFIX))[:IDS]
         if name in self._strange and isinstance(quantity, Distribution) and self._tail_grew(quantity):
             return tuple(reversed(self._strange[name]))
         scores = [(_score(quantity, counts, self._pane), at) for at, counts in enumerate(self._counted)]

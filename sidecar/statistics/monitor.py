@@ -8,7 +8,7 @@ counted apart, by hour.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -32,7 +32,9 @@ from sidecar.statistics.monitor_state import (
 from sidecar.statistics.news import News
 from sidecar.statistics.panes import HOT_OPEN, HOUR_US, ClosedPane, Folds, Series, packed, unpacked
 from sidecar.statistics.plan import Plan
-from sidecar.statistics.rows import Rows
+from sidecar.statistics.rows import Rows, check_columns
+from sidecar.statistics.rule_tally import Checks
+from sidecar.statistics.rule_watch import RuleWatch
 from sidecar.statistics.summary import counts_summary, warmup_summary
 from sidecar.statistics.tally import Vector
 from sidecar.statistics.warmup import Warmup
@@ -56,16 +58,22 @@ class Monitor:
     """Counts one model's traffic against a given baseline, or that of its first exchanges."""
 
     def __init__(
-        self, settings: MonitorSettings, baseline: Baseline | None = None, token: Token | None = None
+        self,
+        settings: MonitorSettings,
+        baseline: Baseline | None = None,
+        token: Token | None = None,
+        checks: Checks | None = None,
     ) -> None:
         """`token` gives what is counted in place of a concealed value, where any is.
 
+        `checks`, this monitor's own, are what the data-quality rules of the specification stand for.
         Raises ValueError if the watch specification asks for what the baseline does not have.
         """
         if settings.baseline_exchanges < 1 or settings.pane_us < 1 or settings.watermark_us < 0:
             raise ValueError("baseline_exchanges, pane and watermark must be positive")
         self.settings = settings
         self._token = token
+        self._rules = RuleWatch(settings.watch.rules, checks)
         self.pane_us = settings.pane_us
         self.complete_to_us = 0
         """Every pane that ends at or before this is closed."""
@@ -75,7 +83,7 @@ class Monitor:
         self._trouble = ""
         self._warmup: Warmup | None = Warmup.begin(settings.baseline_exchanges, settings.watch.features)
         if baseline is not None:
-            self._begin(Plan(baseline, settings.watch, token))
+            self._begin(Plan(baseline, settings.watch, token, checks))
 
     @property
     def baseline(self) -> Baseline | None:
@@ -96,8 +104,10 @@ class Monitor:
         at = 0
         if self._warmup is not None:
             for sample in samples:
-                _check(sample)
+                check_columns(sample)
             at = self._warm_up(self._warmup, samples)
+            for batch in _cut(list(samples[:at])):
+                self._rules.count(Rows(batch))
         if self.plan is None or at == len(samples):
             return
         by_pane: dict[int, list[Sample]] = {}
@@ -113,11 +123,11 @@ class Monitor:
             if warmup.add(sample):
                 baseline = warmup.freeze(self.settings.coarse, self.pane_us)
                 try:
-                    plan = Plan(baseline, self.settings.watch, self._token)
+                    plan = Plan(baseline, self.settings.watch, self._token, self._rules.checks)
                 except ValueError as error:
                     # What is asked for and not there is left out, and said; the rest is watched all the same.
                     self._trouble = str(error)
-                    plan = Plan(baseline, self.settings.watch.without_sections())
+                    plan = Plan(baseline, self.settings.watch.without_sections(), checks=self._rules.checks)
                 self._begin(plan)
                 return taken
         return len(samples)
@@ -135,7 +145,7 @@ class Monitor:
         self._evaluator = Evaluator(
             plan.quantities, plan.watch.budget, self.pane_us, advisory=True, segments=plan.segment_parts()
         )
-        self._exemplars = Exemplars(plan)
+        self._exemplars = Exemplars(plan, self._rules.last)
         self._news = News(plan)
         if self._previous is not None:
             self._switch = compare(self._previous, plan.baseline)
@@ -144,6 +154,8 @@ class Monitor:
         vector = plan.count(rows)
         self._totals += vector
         self._exemplars.note(rows, vector)
+        for tally in plan.rules:
+            self._rules.note(tally, rows, plan.part(vector, tally.name))
         if vector[UNWATCHED_INPUTS] or vector[UNWATCHED_OUTPUTS]:
             self._news.appeared(rows, start_us)
         full = len(self._open) >= MOST_OPEN and start_us not in self._open
@@ -243,6 +255,7 @@ class Monitor:
         state = MonitorState(
             VERSION, self.settings, self.complete_to_us, previous, self._switch, self._trouble, self._warmup
         )
+        state.rules, state.last_broken = self._rules.state()
         if self.plan is not None:
             state.plan = self.plan.encode()
             state.totals = packed(self._totals)
@@ -263,6 +276,7 @@ class Monitor:
         settings: MonitorSettings | None = None,
         baseline: Baseline | None = None,
         token: Token | None = None,
+        checks: Checks | None = None,
     ) -> Monitor:
         """The monitor whose `state()` was `data`; under other settings or another baseline, its successor.
 
@@ -271,21 +285,22 @@ class Monitor:
         state = read_state(data)
         known = state.settings
         wanted = settings or known
-        plan = Plan.decode(state.plan, token) if state.plan else None
+        plan = Plan.decode(state.plan, token, checks) if state.plan else None
         previous = Baseline.decode(state.previous) if state.previous else None
         keeps = (wanted.pane_us, wanted.watch, wanted.coarse) == (known.pane_us, known.watch, known.coarse)
         other_baseline = baseline is not None and (plan is None or plan.baseline.digest != baseline.digest)
         if not keeps or other_baseline:
             kept = baseline or (plan.baseline if plan and wanted.coarse == known.coarse else None)
-            monitor = cls(wanted, kept, token)
+            monitor = cls(wanted, kept, token, checks)
             monitor.follow(previous)
             return monitor
-        monitor = cls(wanted, token=token)
+        monitor = cls(wanted, token=token, checks=checks)
         monitor.complete_to_us, monitor._previous, monitor._trouble = (
             state.complete_to_us,
             previous,
             state.trouble,
         )
+        monitor._rules.load(state.rules, state.last_broken)
         if plan is None:
             monitor._warmup = state.warmup
         else:
@@ -318,7 +333,7 @@ class Monitor:
         """JSON-able: `state` (`warming_up`, `watching`), `baseline`, totals since it was frozen, `window`."""
         plan = self.plan
         if plan is None or self._warmup is not None:
-            return warmup_summary(self._warmup, self.settings.baseline_exchanges)
+            return warmup_summary(self._warmup, self.settings.baseline_exchanges) | self._rules.summary()
         baseline = plan.baseline
         return {
             "state": "watching",
@@ -344,6 +359,7 @@ class Monitor:
             "switch": self._switch,
             "trouble": self._trouble or None,
             "false_alarms": plan.watch.budget.words(),
+            **self._rules.summary(),
             "alarms": [msgspec.to_builtins(alarm) for alarm in self.alarms()],
             "promises": [msgspec.to_builtins(promise) for promise in self._evaluator.promises()],
         }
@@ -375,16 +391,3 @@ def _cut(samples: list[Sample]) -> Iterable[list[Sample]]:
             batch, rows = [], 0
     if batch:
         yield batch
-
-
-def _check(sample: Sample) -> None:
-    observation = sample.observation
-    if observation is None:
-        return
-    tables: Sequence[Mapping[str, list[Any]]] = (observation.inputs, observation.outputs)
-    for table in tables:
-        for name, column in table.items():
-            if len(column) != observation.instances:
-                raise ValueError(
-                    f"field {name[:80]!r} has {len(column)} values for {observation.instances} instances"
-                )

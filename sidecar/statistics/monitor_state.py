@@ -50,6 +50,9 @@ class MonitorState(msgspec.Struct, array_like=True):
     closed: list[Waiting] = []
     news: list[Any] = []
     evaluator: bytes = b""
+    rules: bytes = b""
+    """Counts of the data-quality rules since the beginning, the baseline's own exchanges included."""
+    last_broken: dict[str, list[tuple[int, str]]] = {}
 
 
 def written_state(state: MonitorState) -> bytes:

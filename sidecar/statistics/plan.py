@@ -25,6 +25,7 @@ from sidecar.statistics.joint import PairTally, ProjectionTally
 from sidecar.statistics.means import MeanTally, mean_tallies
 from sidecar.statistics.quantity import Quantity
 from sidecar.statistics.rows import Rows
+from sidecar.statistics.rule_tally import Checks, RuleTally
 from sidecar.statistics.segment_parts import SegmentParts
 from sidecar.statistics.segments import segment_tallies
 from sidecar.statistics.slices import fields_by_path
@@ -52,10 +53,15 @@ class Plan:
     """What is counted under one baseline and one specification."""
 
     def __init__(
-        self, baseline: Baseline, watch: WatchSpec | None = None, token: Token | None = None
+        self,
+        baseline: Baseline,
+        watch: WatchSpec | None = None,
+        token: Token | None = None,
+        checks: Checks | None = None,
     ) -> None:
         """`token` gives what is counted in place of a concealed value, where any is.
 
+        `checks` are what `watch.rules` stand for; without them such a plan reads counts and makes none.
         Raises ValueError where the specification asks for what the baseline does not have.
         """
         self.baseline = baseline
@@ -81,6 +87,9 @@ class Plan:
             *(ProjectionTally(projection, self.coded) for projection in baseline.projections),
             *(PairTally(pair, self.coded) for pair in baseline.pairs),
         ]
+        rules = self.watch.rules
+        self.rules = [RuleTally(rules, checks)] if rules is not None and rules.rules else []
+        """One tally for all data-quality rules, if there are any."""
         self.tallies: list[Tally] = [
             head,
             *self.fields,
@@ -90,6 +99,7 @@ class Plan:
             *self.means,
             *self.segments,
             *self.groups,
+            *self.rules,
         ]
         self.places: dict[str, Place] = {}
         at = 0
@@ -138,6 +148,8 @@ class Plan:
         watched: Sequence[BandTally | MeanTally | GroupTally] = [*self.bands, *self.means, *self.groups]
         for tally in watched:
             found += tally.quantities(self.places[tally.name].start)
+        for rules in self.rules:
+            found += rules.quantities(self.places[rules.name].start)
         return [self._weighed(quantity) for quantity in found]
 
     def segment_parts(self) -> SegmentParts:
@@ -174,13 +186,13 @@ class Plan:
         return sha256(self._encoded).hexdigest()
 
     @classmethod
-    def decode(cls, data: bytes, token: Token | None = None) -> Plan:
+    def decode(cls, data: bytes, token: Token | None = None, checks: Checks | None = None) -> Plan:
         """The plan with these bytes. Raises UsageError, phrased to follow its name."""
         try:
             document = msgspec.json.decode(data, type=_Document)
             if document.format != FORMAT:
                 raise UsageError(f"is a plan of format {document.format}, this build reads {FORMAT}")
-            plan = cls(document.baseline, document.watch, token)
+            plan = cls(document.baseline, document.watch, token, checks)
         except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
             raise UsageError(f"is no plan of statistics: {error}") from error
         if plan.encode() != data:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -118,3 +118,17 @@ class Rows:
         if len(values) != self.count:
             raise ValueError(f"field {name[:80]!r} has {len(values)} values for {self.count} instances")
         return values
+
+
+def check_columns(sample: Sample) -> None:
+    """Raises ValueError for a field without one value per instance."""
+    observation = sample.observation
+    if observation is None:
+        return
+    tables: Sequence[Mapping[str, list[Any]]] = (observation.inputs, observation.outputs)
+    for table in tables:
+        for name, column in table.items():
+            if len(column) != observation.instances:
+                raise ValueError(
+                    f"field {name[:80]!r} has {len(column)} values for {observation.instances} instances"
+                )

@@ -5,6 +5,7 @@
     features: [inputs.a, inputs.b]
     weights: {inputs.a: 3}
     bands: …   means: …   segments: …   bias: …   labels: …   (each as in the module that reads it)
+    schema: schema.yaml
 
 Unknown keys are refused by name. It is a part of the plan, so equal files give
 equal plans whatever their layout and comments.
@@ -23,6 +24,7 @@ from sidecar.statistics.decision import Decision, parse_decision
 from sidecar.statistics.groups import BiasSpec, parse_bias
 from sidecar.statistics.labels import LabelsSpec, parse_labels
 from sidecar.statistics.means import MeanSpec, parse_means
+from sidecar.statistics.rule_tally import RuleSet
 from sidecar.statistics.section import checked
 from sidecar.statistics.segments import SegmentSpec, parse_segments
 
@@ -47,6 +49,8 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     bias: tuple[BiasSpec, ...] = ()
     labels: LabelsSpec | None = None
     """How ground truth that arrives later is read; it takes no place in a pane."""
+    rules: RuleSet | None = None
+    """Data-quality rules: what a schema file says, put in by whoever can read it."""
 
     @property
     def budget(self) -> Budget:
@@ -54,7 +58,14 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
 
     def without_sections(self) -> WatchSpec:
         """Only what needs nothing of a baseline: budget, features, weights and the decision."""
-        return WatchSpec(self.decision, self.favourable, self.false_alarms, self.features, self.weights)
+        return WatchSpec(
+            self.decision,
+            self.favourable,
+            self.false_alarms,
+            self.features,
+            self.weights,
+            rules=self.rules,
+        )
 
     @property
     def rule(self) -> Decision | None:
@@ -87,6 +98,7 @@ def parse_watch(document: object) -> WatchSpec:
         bias=parse_bias(given.get("bias")),
         labels=parse_labels(given.get("labels")),
     )
+    _text(given, "schema")
     check(spec)
     return spec
 
@@ -102,6 +114,7 @@ KEYS = (
     "segments",
     "bias",
     "labels",
+    "schema",
 )
 
 
