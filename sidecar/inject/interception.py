@@ -107,8 +107,8 @@ def _hindrance(pod: Mapping[str, Any], settings: InjectSettings) -> str | None:
     for name in (SIDECAR, INTERCEPT):
         if named(pod, name) is not None:
             return f"a container named {name} is there that injection did not make: rename it"
-    volumes = {each.get("name") for each in children(spec, "volumes")}
-    if ours := sorted(str(name) for name in volumes if str(name).startswith("sidecar-")):
+    volumes = [str(each.get("name")) for each in children(spec, "volumes")]
+    if ours := sorted(name for name in volumes if name.startswith("sidecar-")):
         return f"volume {ours[0]} has a name that injection uses: rename it"
     if settings.store is None:
         return (

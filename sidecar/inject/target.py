@@ -91,7 +91,7 @@ def _model(pod: Mapping[str, Any], settings: InjectSettings) -> tuple[int, list[
     for name in (*_MODEL_NAMES, annotations_of(pod).get(_DEFAULT_CONTAINER)):
         if name is not None and name in names:
             return names.index(name), []
-    own = [index for index, each in enumerate(every) if each.get("name") not in PROXY_CONTAINERS]
+    own = [index for index, each in enumerate(every) if str(each.get("name")) not in PROXY_CONTAINERS]
     if len(own) == 1:
         return own[0], []
     serving = [index for index in own if tcp_ports(every[index])]
