@@ -70,7 +70,12 @@ class Rig:
             JournalReader(journal, BOOT),
             self.state,
             DirectorySink(self.store, create=True),
-            Analysis(decoder or Decoding(), lambda: Monitor(MonitorSettings(2)), Monitor.restore, guard_of(self.settings)),
+            Analysis(
+                decoder or Decoding(),
+                lambda: Monitor(MonitorSettings(2)),
+                Monitor.restore,
+                guard_of(self.settings),
+            ),
             sealer_of(BOOT, clock),
             Suspects(journal / "marker.bin"),
             Limits(),
