@@ -41,7 +41,8 @@ class DistributionBets:
         self.direction = fixed.direction
         """Index of each fixed bet's direction."""
         nearest = project(fixed.shares, self.centre, self.tolerance.direction)
-        self.log_ratios: Floats = np.vstack([np.log(fixed.shares / nearest), np.zeros(self.size)])
+        self.log_ratios = _lower(np.vstack([np.log(fixed.shares / nearest), np.zeros(self.size)]))
+        """Per bet and slot; single precision, since there are many."""
         self.names = (*fixed.names, "learnt from recent traffic")
         self.weights: Floats = np.append(fixed.weights, learnt_weight(fixed))
         self.scores = np.array([d.score for d in directions]).reshape(-1, self.size)
@@ -65,7 +66,7 @@ class DistributionBets:
 
     def log_e(self, counts: Vector) -> Floats:
         """Per bet, for one pane."""
-        logs: Floats = self.log_ratios @ counts.astype(np.float64)
+        logs: Floats = self.log_ratios.astype(np.float64) @ counts.astype(np.float64)
         factors = self.dispersion.estimate()
         if len(factors):
             logs[:-1] /= factors[self.direction]
@@ -88,7 +89,7 @@ class DistributionBets:
         q = self._recent + REFRESH_ROWS * self.baseline
         q /= q.sum()
         nearest = project(q, self.centre, self.tolerance.whole)
-        self.log_ratios[-1] = np.log(q / nearest)
+        self.log_ratios[-1] = _lower(np.log(q / nearest))
 
     def distance(self, counts: Vector) -> tuple[float, float]:
         """√(2 KL(now ‖ baseline)), for a normal field the mean's shift in σ; what chance adds taken off."""
@@ -120,3 +121,9 @@ class DistributionBets:
         self._recent = np.array(state[1])
         self._fresh = state[2]
         self.log_ratios[-1] = state[3]
+
+
+def _lower(logs: Floats) -> npt.NDArray[np.float32]:
+    """In single precision, never above the value: rounded down it is still the logarithm of an e-value."""
+    near = logs.astype(np.float32)
+    return np.where(near > logs, np.nextafter(near, np.float32(-np.inf)), near)

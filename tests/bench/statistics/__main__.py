@@ -90,7 +90,7 @@ def main() -> None:
     path.write_text(
         json.dumps(report, indent=1, ensure_ascii=False, default=lambda number: number.item()) + "\n"
     )
-    missed = [row for row in rows if row.met is False]
+    missed = [row for row in rows if row.met is not None and not row.met]
     goals = sum(1 for row in rows if row.met is not None)
     print(f"\n{goals - len(missed)} of {goals} goals met in {sum(seconds.values()):.0f} s; written to {path}")
     for row in missed:

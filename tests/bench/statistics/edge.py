@@ -38,7 +38,7 @@ def mean_e_values(quick: bool) -> list[Row]:
         bets = DistributionBets(normal(rng).quantity, 1.0 / FEATURES)
         q, radius = bets.alternatives().shares, bets.tolerance.direction
         nearest = project(q, bets.centre, radius)
-        ratios = np.exp(bets.log_ratios[:-1])
+        ratios = np.exp(bets.log_ratios[:-1].astype(np.float64))
         own.append((nearest * ratios).sum(axis=1).max())
         # Random points of the edge: p̂ tilted any way, pushed out until KL(p̂ ‖ p) is the radius.
         far = rng.dirichlet(np.full(bets.size, 0.5), size=500) + 1e-9
