@@ -18,6 +18,7 @@
     │   ├── Erased               the key that opened it was destroyed on purpose
     │   ├── WrongKey             it was sealed under another master key
     │   └── Damaged              ciphertext or key bytes are not what was sealed
+    ├── ClusterError             the Kubernetes API refused or could not be reached
     └── DecodeError              an exchange no decoder could read; counted, never fatal
 
 A message says what happened, to what, and what the reader can do.
@@ -106,6 +107,14 @@ class WrongKey(PrivacyError):
 
 class Damaged(PrivacyError):
     """A ciphertext or a wrapped key was changed, moved to another place, or cut."""
+
+
+class ClusterError(SidecarError):
+    """The Kubernetes API refused a request, with its HTTP `status`, or gave no answer, then 0."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class DecodeError(SidecarError):

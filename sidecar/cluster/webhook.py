@@ -1,0 +1,157 @@
+"""The webhook's servers: reviews over TLS, whose certificate changes as it runs; health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sidecar.cluster.certificate import Pair, expiry
+
+log = logging.getLogger("sidecar.webhook")
+
+MOST_BODY_BYTES = 4 * 2**20
+"""The API server takes objects of at most 3 MiB, and a pod's creation carries one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a review came to: HTTP status and body, and one word for the metrics."""
+
+    status: int
+    body: bytes
+    outcome: str
+
+
+class Metrics:
+    """What the webhook tells Prometheus."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.reviews = Counter(
+            "sidecar_webhook_reviews", "Reviews by what came of them.", ["outcome"], registry=self.registry
+        )
+        self.seconds = Histogram(
+            "sidecar_webhook_review_seconds",
+            "Time from a whole request to its answer.",
+            buckets=(0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 1),
+            registry=self.registry,
+        )
+        self.expiry = Gauge(
+            "sidecar_webhook_certificate_expiry_seconds",
+            "Unix time when the serving certificate runs out.",
+            registry=self.registry,
+        )
+        self.leader = Gauge("sidecar_webhook_leader", "1 for the replica that leads.", registry=self.registry)
+        self.rotations = Counter(
+            "sidecar_webhook_certificate_loads", "Certificates taken into use.", registry=self.registry
+        )
+        self.api_failures = Gauge(
+            "sidecar_webhook_api_failures",
+            "Lists and watches of the API that failed.",
+            registry=self.registry,
+        )
+
+
+class Certificate:
+    """The TLS context, and the certificate that new connections get."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.set_alpn_protocols(["http/1.1"])
+        self._metrics = metrics
+        self.loaded = asyncio.Event()
+        """Set with the first certificate."""
+        self._current: bytes | None = None
+
+    def load(self, certificate: bytes, key: bytes) -> None:
+        """Serve with this PEM pair from the next connection on. Raises ValueError for what is no pair."""
+        if certificate == self._current:
+            return
+        # The ssl module takes files alone, and the root file system may be read-only.
+        descriptors = [_memory_file(text) for text in (certificate, key)]
+        try:
+            paths = [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
+            # Tried on another context first: a pair that does not fit would leave half of it in the live one.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths)
+            self.context.load_cert_chain(*paths)
+        except ssl.SSLError as error:
+            raise ValueError(f"certificate and key do not fit: {error.reason or error}") from error
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        self._current = certificate
+        self.loaded.set()
+        self._metrics.expiry.set(expiry(certificate).timestamp())
+        self._metrics.rotations.inc()
+        log.info("serving certificate runs out at %s", expiry(certificate).strftime("%Y-%m-%d %H:%M"))
+
+    def load_pair(self, pair: Pair) -> None:
+        self.load(pair.certificate, pair.key)
+
+
+def _memory_file(text: bytes) -> int:
+    descriptor = os.memfd_create("sidecar-tls")
+    os.write(descriptor, text)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+def review_app(decide: Callable[[bytes], Reply], metrics: Metrics) -> web.Application:
+    """`POST /inject`: whatever fails here is an HTTP error, which `failurePolicy: Ignore` lets pass."""
+
+    async def inject(request: web.Request) -> web.Response:
+        if request.content_type != "application/json":
+            return _answered(Reply(415, b'{"error":"send application/json"}', "malformed"), metrics)
+        try:
+            body = await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            return _answered(Reply(413, b'{"error":"the review is too large"}', "oversize"), metrics)
+        started = time.perf_counter()
+        try:
+            reply = decide(body)
+        except Exception:
+            # A fault of ours must not become a model's outage; the line is what there is to mend it by.
+            log.exception("a review failed")
+            reply = Reply(500, b'{"error":"internal error"}', "failed")
+        metrics.seconds.observe(time.perf_counter() - started)
+        return _answered(reply, metrics)
+
+    app = web.Application(client_max_size=MOST_BODY_BYTES)
+    app.router.add_post("/inject", inject)
+    return app
+
+
+def _answered(reply: Reply, metrics: Metrics) -> web.Response:
+    metrics.reviews.labels(reply.outcome).inc()
+    return web.Response(status=reply.status, body=reply.body, content_type="application/json")
+
+
+def admin_app(why_unready: Callable[[], str | None], metrics: Metrics) -> web.Application:
+    """`/healthz`, `/readyz` (503 with the reason) and `/metrics`, over plain HTTP."""
+
+    async def healthz(_: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def readyz(_: web.Request) -> web.Response:
+        reason = why_unready()
+        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=reason + "\n")
+
+    async def exposition(_: web.Request) -> web.Response:
+        return web.Response(
+            body=generate_latest(metrics.registry), content_type="text/plain", charset="utf-8"
+        )
+
+    app = web.Application()
+    app.router.add_get("/healthz", healthz)
+    app.router.add_get("/readyz", readyz)
+    app.router.add_get("/metrics", exposition)
+    return app
