@@ -6,6 +6,7 @@ import csv
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from decimal import Decimal
+from os import SEEK_END
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +22,23 @@ Columns = dict[str, list[Any]]
 def read_columns(path: Path) -> Columns:
     """Every column's values, at most MOST_CELLS in all. Raises UsageError for a file that cannot be read."""
     try:
-        rows = _parquet(path) if _is_parquet(path) else _csv(path)
+        rows = parquet_parts(path) if is_parquet(path) else _csv(path)
         return _gathered(rows)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}: give a CSV or Parquet file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: is no CSV file in UTF-8 ({error}): give a CSV or Parquet file") from error
-    except UsageError:
+    except (UsageError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception as error:
-        # The Parquet reader has many kinds of errors of its own.
+    except BaseException as error:
+        # The Parquet reader has many kinds of errors of its own, and panics on damaged files.
         reason = str(error).strip().splitlines()
         said = reason[0] if reason else type(error).__name__
         raise UsageError(f"{path}: is no Parquet file that can be read: {said}") from error
 
 
-def _is_parquet(path: Path) -> bool:
+def is_parquet(path: Path) -> bool:
+    """Whether it begins as Parquet files do. Raises OSError."""
     with path.open("rb") as file:
         return file.read(4) == b"PAR1"
 
@@ -52,9 +54,15 @@ def _gathered(parts: Iterator[tuple[Sequence[str], Sequence[Sequence[Any]]]]) ->
     return columns
 
 
-def _parquet(path: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Any]]]]:
+def parquet_parts(path: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Any]]]]:
+    """Names and columns, some thousand rows at a time. Raises whatever the Parquet reader does."""
     from arro3.io import read_parquet
 
+    with path.open("rb") as file:
+        file.seek(max(4, file.seek(0, SEEK_END) - 4))
+        if file.read(4) != b"PAR1":
+            # The reader would panic, with lines of its own.
+            raise UsageError(f"{path}: is a Parquet file without its end: copy it again")
     reader = read_parquet(path, batch_size=8_192)
     names = list(reader.schema.names)
     for batch in reader:

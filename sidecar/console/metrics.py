@@ -95,6 +95,15 @@ def _psi(board: Board, seen: Snapshot) -> Samples:
     return found
 
 
+def _rules(count: str) -> Source:
+    """One sample per data-quality rule."""
+    return lambda board, seen: [
+        ((*key, rule["rule"]), rule[count])
+        for key, summary in board.summaries()
+        for rule in summary.get("rules", ())
+    ]
+
+
 def _counter(name: str, help_text: str, samples: Source, *labels: str) -> Family:
     return Family(name, "counter", labels, help_text, samples)
 
@@ -237,6 +246,22 @@ FAMILIES: tuple[Family, ...] = (
         "route",
         "digest",
         "field",
+    ),
+    _counter(
+        "sidecar_rule_checked_rows_total",
+        "Rows that a data-quality rule was applied to",
+        _rules("checked"),
+        "route",
+        "digest",
+        "rule",
+    ),
+    _counter(
+        "sidecar_rule_broken_rows_total",
+        "Rows that broke a data-quality rule",
+        _rules("violated"),
+        "route",
+        "digest",
+        "rule",
     ),
     _counter("sidecar_leaves_sealed_total", "Leaves appended to the logs", _total("leaves")),
     _counter(

@@ -44,7 +44,11 @@ def revise(old: Schema, broken: Collection[str], inferred: Schema) -> Revision:
             revision.added.append(path)
     relations = [each for each in old.relations if str(each.relation) not in broken]
     revision.dropped += [str(each.relation) for each in old.relations if str(each.relation) in broken]
-    news = set(revision.added)
-    relations += [each for each in inferred.relations if news & set(each.relation.paths)]
+    news, kept = set(revision.added), {str(each.relation) for each in old.relations}
+    relations += [
+        each
+        for each in inferred.relations
+        if news & set(each.relation.paths) and str(each.relation) not in kept
+    ]
     revision.schema = Schema(fields, tuple(relations))
     return revision

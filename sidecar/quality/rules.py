@@ -60,6 +60,12 @@ class Schema(msgspec.Struct, frozen=True):
     relations: tuple[RelationRule, ...] = ()
 
     @property
+    def paths(self) -> tuple[str, ...]:
+        """Every field that is named, in a relation too."""
+        related = (path for each in self.relations for path in each.relation.paths)
+        return tuple(dict.fromkeys((*self.fields, *related)))
+
+    @property
     def rules(self) -> int:
         """How many rules there are."""
         return len(self.relations) + sum(len(names_of(rules)) for rules in self.fields.values())

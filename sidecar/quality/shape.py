@@ -19,6 +19,7 @@ _CLASSES: Final = (
     (frozenset(string.ascii_letters + string.digits), "[A-Za-z0-9]"),
 )
 _LETTERS: Final = _CLASSES[-1][0]
+_SPECIAL = re.compile(r"[\\.^$*+?{}\[\]|()]")
 
 
 class Shape:
@@ -63,5 +64,5 @@ def _class(seen: set[str]) -> str:
         (only,) = seen
         # A single digit may be one by chance; what stands between the parts is not.
         if only not in _LETTERS:
-            return re.escape(only)
+            return _SPECIAL.sub(r"\\\g<0>", only)
     return next(name for characters, name in _CLASSES if seen <= characters)

@@ -39,6 +39,7 @@ def board(counters: Counters, seen: Snapshot | None = None) -> Board:
         "complete_to_us": 60_000_000,
         "alarms": [{"state": "open", "severity": "critical"}, {"state": "resolved", "severity": "warning"}],
         "promises": [{"kept": True}, {"kept": False}],
+        "rules": [{"rule": "inputs.x/range", "checked": 40, "violated": 3}],
         "window": {"features": {"x": {"psi": 0.25}, "y": {"psi": None}}},
     }
     summaries: list[tuple[tuple[str, str], dict[str, Any]]] = [(("default", "sha256:aa"), summary)]
@@ -133,6 +134,9 @@ def test_what_statistics_found_is_offered_by_route_and_digest(counters: Counters
     found = scraped(board(counters))
     model = (("digest", "sha256:aa"), ("route", "default"))
     assert found["sidecar_late_exchanges_total", model] == 2
+    rule = (*model, ("rule", "inputs.x/range"))
+    assert found["sidecar_rule_checked_rows_total", tuple(sorted(rule))] == 40
+    assert found["sidecar_rule_broken_rows_total", tuple(sorted(rule))] == 3
     assert found["sidecar_panes_complete_timestamp_seconds", model] == 60
     assert found["sidecar_unproven_quantities", model] == 1
     assert found["sidecar_alarms_open", (*model, ("severity", "critical"))] == 1
