@@ -187,6 +187,17 @@ def test_rules_of_a_store_find_the_records_that_break_them(store: Path, tmp_path
     assert (shown.code, "-5" in shown.out) == (0, True)
 
 
+def test_exchanges_without_inputs_and_those_that_do_not_fit_are_no_stumbling_block(tmp_path: Path) -> None:
+    log = LogMaker(tmp_path / "records", SigningKey("k", bytes(32)))
+    log.exchange(inputs="{}", outputs='{"deny":[true,false]}')
+    log.exchange(inputs='{"age":[1]}', outputs='{"deny":[true,false]}')
+    log.exchange(inputs=None, outputs=None)
+    log.close()
+    told = ("--store", tmp_path / "records", "--model", "mortgage")
+    ran = sidecar("schema", "infer", *told, "-o", tmp_path / "s.yaml", "--json")
+    assert (ran.code, json.loads(ran.out)["rows"]) == (0, 2)
+
+
 def test_a_span_without_exchanges_is_said(store: Path, tmp_path: Path) -> None:
     ran = sidecar("schema", "infer", "--store", store, "--model", "other", "-o", tmp_path / "s.yaml")
     assert ran.code == 2

@@ -60,8 +60,10 @@ def _sample(row: Sequence[Any]) -> Sample:
     observation = None
     if inputs is not None:
         tables = [orjson.loads(text) if text else {} for text in (inputs, outputs)]
-        instances = max((len(column) for column in tables[0].values()), default=0)
-        observation = Observation(decoder or "", instances, tables[0], tables[1])
+        # Of an exchange whose inputs were all redacted away, the outputs tell how many instances it had.
+        sizes = {len(column) for table in tables for column in table.values()}
+        if len(sizes) <= 1:
+            observation = Observation(decoder or "", max(sizes, default=0), tables[0], tables[1])
     latency_us = NEVER if end_us is None else end_us - t_us
     return Sample(
         record_id, t_us, status or 0, _OUTCOMES.get(outcome, Outcome.COMPLETE), latency_us, observation
