@@ -37,12 +37,17 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.journal, self.store = folder / "journal", folder / "store"
         self.clock = ManualClock(wall_us=START_US)
+        self.state: AnalystState | None = None
 
     def analyst(self, boot: str = BOOT, limits: Limits = SMALL, sink: Sink | None = None) -> Analyst:
         self.journal.mkdir(exist_ok=True)
+        if self.state is not None:
+            # As the end of its process would.
+            self.state.close()
+        self.state = AnalystState.open(self.journal / "analyst")
         return Analyst(
             JournalReader(self.journal, boot),
-            AnalystState.open(self.journal / "analyst"),
+            self.state,
             sink or DirectorySink(self.store, create=True),
             analysis(),
             sealer_of(boot, self.clock),
