@@ -38,15 +38,18 @@ class Rig:
         self.journal, self.store = folder / "journal", folder / "store"
         self.clock = ManualClock(wall_us=START_US)
         self.state: AnalystState | None = None
+        self.reader: JournalReader | None = None
 
     def analyst(self, boot: str = BOOT, limits: Limits = SMALL, sink: Sink | None = None) -> Analyst:
         self.journal.mkdir(exist_ok=True)
-        if self.state is not None:
+        if self.state is not None and self.reader is not None:
             # As the end of its process would.
             self.state.close()
+            self.reader.close()
         self.state = AnalystState.open(self.journal / "analyst")
+        self.reader = JournalReader(self.journal, boot)
         return Analyst(
-            JournalReader(self.journal, boot),
+            self.reader,
             self.state,
             sink or DirectorySink(self.store, create=True),
             analysis(),

@@ -151,7 +151,8 @@ class FieldCoder:
                 details[UNPARSABLE if kind is Unparsable else WRONG_TYPE] += 1
         coded = self.code_numbers(np.array(numbers, dtype=np.float64))
         codes[places] = coded.codes
-        deviations[places] = coded.deviations
+        if coded.deviations is not None:
+            deviations[places] = coded.deviations
         if coded.details is not None:
             details += coded.details
         return Coded(codes, deviations, details if details.any() else None)
@@ -161,7 +162,7 @@ class FieldCoder:
         if not len(wrong):
             return None
         details = np.zeros(DETAILS, dtype=np.int64)
-        unread = sum(1 for place in wrong if type(values[place]) is Unparsable)
+        unread = sum(1 for place in wrong.tolist() if type(values[place]) is Unparsable)
         details[UNPARSABLE], details[WRONG_TYPE] = unread, len(wrong) - unread
         return details
 

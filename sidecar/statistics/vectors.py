@@ -77,7 +77,8 @@ def _signs(elements: int) -> Floats:
     """Fixed random directions of ±1/√elements, shape (PROJECTIONS, elements); the same everywhere."""
     count = PROJECTIONS * elements
     bits = np.unpackbits(np.frombuffer(shake_128(b"sidecar projections 1").digest(-(-count // 8)), np.uint8))
-    return (bits[:count].astype(np.float64).reshape(PROJECTIONS, elements) * 2 - 1) / np.sqrt(elements)
+    signs: Floats = bits[:count].astype(np.float64).reshape(PROJECTIONS, elements) * 2 - 1
+    return signs / float(np.sqrt(elements))
 
 
 def vector_facts(values: Sequence[Any], field: FieldBaseline) -> Facts:

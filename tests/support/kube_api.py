@@ -1,0 +1,249 @@
+"""A scripted Kubernetes API server over TLS: lists in pages, watches, conflicts, and faults on demand."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import socket
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jsonpatch
+from aiohttp import web
+
+from sidecar.cluster.api import Access
+from sidecar.cluster.certificate import make
+
+Object = dict[str, Any]
+TOKEN = "token-1"
+
+
+class KubeApi:
+    """Collections in memory. A collection is a path such as `/api/v1/namespaces`; see `put`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.tokens = {TOKEN}
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
+        """Method, path and query of every request, in order."""
+        self.faults: list[tuple[Callable[[web.Request], bool], web.Response | str]] = []
+        """Taken in order by the first request that each fits: a response, or `cut`."""
+        self.page = 2
+        """Items of a list's page, however many are asked for."""
+        self.forbidden: set[str] = set()
+        self.fixed: dict[str, Object] = {
+            "/version": {"gitVersion": "v1.36.1"},
+            "/apis": {"groups": [{"name": "apps"}]},
+        }
+        self._objects: dict[str, dict[tuple[str, str], Object]] = {}
+        self._events: list[tuple[int, str, Object, str]] = []
+        self._oldest = 0
+        self._version = 0
+        self._changed = asyncio.Condition()
+        self._watches: set[web.StreamResponse] = set()
+        self._runner: web.AppRunner | None = None
+        self._socket: socket.socket | None = None
+        self.access = Access("")
+
+    async def __aenter__(self) -> KubeApi:
+        pair = make(["localhost"], datetime.now(UTC))
+        certificate, key, ca, token = (
+            self.folder / name for name in ("api.crt", "api.key", "api-ca.crt", "token")
+        )
+        certificate.write_bytes(pair.certificate)
+        key.write_bytes(pair.key)
+        ca.write_bytes(pair.authority)
+        token.write_text(TOKEN + "\n")
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, key)
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", self._handle)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(self._runner, self._socket, ssl_context=context).start()
+        self.access = Access(f"https://localhost:{self._socket.getsockname()[1]}", token, ca)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.cut_watches()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    # what tests do to it
+
+    async def put(self, collection: str, item: Object) -> Object:
+        """Create or replace an object, as another client of the cluster."""
+        async with self._changed:
+            return self._store(collection, copy.deepcopy(item))
+
+    async def delete(self, collection: str, name: str, namespace: str = "") -> None:
+        async with self._changed:
+            item = self._objects[collection].pop((namespace, name))
+            self._note("DELETED", collection, item)
+
+    def get(self, collection: str, name: str, namespace: str = "") -> Object | None:
+        return self._objects.get(collection, {}).get((namespace, name))
+
+    def cut_watches(self) -> None:
+        """Break every open watch in the middle, as a lost connection does."""
+        for response in list(self._watches):
+            transport = response._req.transport if response._req is not None else None
+            if transport is not None:
+                transport.abort()
+
+    def compact(self) -> None:
+        """Forget all that happened: a watch from before gets 410 Gone."""
+        self._oldest = self._version
+        self._events.clear()
+
+    def fail(self, response: web.Response | str, method: str = "", part: str = "", times: int = 1) -> None:
+        """The next requests of this method whose path contains `part` fail."""
+
+        def fits(request: web.Request) -> bool:
+            return (not method or request.method == method) and part in request.path_qs
+
+        self.faults += [(fits, response)] * times
+
+    # the API
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        query = dict(request.query)
+        self.requests.append((request.method, request.path, query))
+        for index, (fits, fault) in enumerate(self.faults):
+            if fits(request):
+                del self.faults[index]
+                if isinstance(fault, web.Response):
+                    return web.Response(status=fault.status, body=fault.body, headers=fault.headers)
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response()
+        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+            return _status(401, "Unauthorized")
+        if any(each in request.path for each in self.forbidden):
+            return _status(403, f"{request.path} is forbidden")
+        if request.path in self.fixed:
+            return web.json_response(self.fixed[request.path])
+        collection, namespace, name = _place(request.path)
+        if query.get("watch"):
+            return await self._watch(request, collection, namespace, query)
+        async with self._changed:
+            if request.method == "GET":
+                return (
+                    self._list(collection, namespace, query)
+                    if name is None
+                    else self._read(collection, namespace, name)
+                )
+            body = json.loads(await request.read())
+            if request.method == "POST":
+                return self._create(collection, namespace, body)
+            assert name is not None
+            return self._change(request.method, collection, namespace, name, body)
+
+    def _read(self, collection: str, namespace: str, name: str) -> web.Response:
+        item = self.get(collection, name, namespace)
+        return _status(404, f"{name} not found") if item is None else web.json_response(item)
+
+    def _list(self, collection: str, namespace: str, query: dict[str, str]) -> web.Response:
+        items = [each for each in self._objects.get(collection, {}).values() if _fits(each, namespace, query)]
+        begin = int(query.get("continue", "0"))
+        metadata: Object = {"resourceVersion": str(self._version)}
+        if begin + self.page < len(items):
+            metadata["continue"] = str(begin + self.page)
+        return web.json_response(
+            {"kind": "List", "metadata": metadata, "items": items[begin : begin + self.page]}
+        )
+
+    def _create(self, collection: str, namespace: str, body: Object) -> web.Response:
+        body["metadata"].setdefault("namespace", namespace)
+        if self.get(collection, body["metadata"]["name"], namespace) is not None:
+            return _status(409, "AlreadyExists")
+        return web.json_response(self._store(collection, body), status=201)
+
+    def _change(self, method: str, collection: str, namespace: str, name: str, body: Any) -> web.Response:
+        item = self.get(collection, name, namespace)
+        if item is None:
+            return _status(404, f"{name} not found")
+        if method == "PATCH":
+            try:
+                body = jsonpatch.apply_patch(item, body)
+            except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
+                return _status(422, str(error))
+        if body["metadata"].get("resourceVersion") not in (None, item["metadata"]["resourceVersion"]):
+            return _status(409, "the object has been modified")
+        return web.json_response(self._store(collection, body))
+
+    def _store(self, collection: str, item: Object) -> Object:
+        metadata = item.setdefault("metadata", {})
+        key = (metadata.get("namespace") or "", metadata["name"])
+        kind = "MODIFIED" if key in self._objects.get(collection, {}) else "ADDED"
+        metadata["resourceVersion"] = str(self._version + 1)
+        self._objects.setdefault(collection, {})[key] = item
+        self._note(kind, collection, item)
+        return item
+
+    def _note(self, kind: str, collection: str, item: Object) -> None:
+        self._version += 1
+        noted = copy.deepcopy(item)
+        noted["metadata"]["resourceVersion"] = str(self._version)
+        self._events.append((self._version, kind, noted, collection))
+        self._changed.notify_all()
+
+    def _past(self, version: int) -> bool:
+        return self._version > version
+
+    async def _watch(
+        self, request: web.Request, collection: str, namespace: str, query: dict[str, str]
+    ) -> web.StreamResponse:
+        since = int(query["resourceVersion"])
+        response = web.StreamResponse()
+        await response.prepare(request)
+        self._watches.add(response)
+        try:
+            if since < self._oldest:
+                gone = {"kind": "Status", "code": 410, "message": "too old resource version"}
+                await response.write(json.dumps({"type": "ERROR", "object": gone}).encode() + b"\n")
+                return response
+            while True:
+                async with self._changed:
+                    await self._changed.wait_for(partial(self._past, since))
+                    events = [each for each in self._events if each[0] > since]
+                    since = self._version
+                for version, kind, item, of in events:
+                    if of == collection and _fits(item, namespace, query):
+                        line = {"type": kind, "object": item}
+                    else:
+                        line = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
+                    await response.write(json.dumps(line).encode() + b"\n")
+        except ConnectionError:
+            return response
+        finally:
+            self._watches.discard(response)
+
+
+def _status(code: int, message: str) -> web.Response:
+    return web.json_response({"kind": "Status", "code": code, "message": message}, status=code)
+
+
+def _place(path: str) -> tuple[str, str, str | None]:
+    """Collection without its namespace, the namespace, and the object's name."""
+    parts = path.strip("/").split("/")
+    base = 2 if parts[0] == "api" else 3
+    rest = parts[base:]
+    namespace = ""
+    if rest[0] == "namespaces" and len(rest) > 2:
+        namespace, rest = rest[1], rest[2:]
+    return "/" + "/".join([*parts[:base], rest[0]]), namespace, rest[1] if len(rest) > 1 else None
+
+
+def _fits(item: Object, namespace: str, query: dict[str, str]) -> bool:
+    wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
+    metadata = item["metadata"]
+    return (not namespace or metadata.get("namespace") == namespace) and (
+        not wanted or metadata["name"] == wanted
+    )
