@@ -10,6 +10,7 @@ from docs.demo.scene import BAND, DENIED, MOVED_PSI, outside, percent, telling
 
 PUSHED = ("lvr", "ccs", "mcs", "pbcr")
 """The features that the shift is made of."""
+SHOWN_ALARMS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +78,24 @@ def _watching(before: Reading | None, after: Reading | None) -> list[Promise]:
         ),
         Promise(outside(now), f"after it {percent(now)}, outside"),
         Promise(bool(drifted), f"features that drifted (PSI): {named}"),
+        *_alarms(before, after),
+    ]
+
+
+def _alarms(before: Reading | None, after: Reading | None) -> list[Promise]:
+    """None while nothing had changed; afterwards the decisions' and at least one of those pushed."""
+    early = [alarm for alarm in before.alarms if alarm.of_data] if before else []
+    late = [alarm for alarm in after.alarms if alarm.of_data] if after else []
+    names = {alarm.quantity.partition("#")[0].partition(".")[2] for alarm in late}
+    decided = any(alarm.quantity.startswith("outputs.") for alarm in late)
+    told = "; ".join(alarm.sentence for alarm in early) or "none"
+    single = [alarm for alarm in late if not alarm.quantity.startswith("joint/")]
+    first = sorted(single, key=lambda alarm: (not alarm.quantity.startswith("outputs."), alarm.quantity))
+    return [
+        Promise(before is not None and not early, f"alarms before the shift: {told}"),
+        Promise(
+            decided and bool(names & set(PUSHED)),
+            f"alarms after it: {len(late)}, of the decisions and of what the population was chosen by",
+        ),
+        *(Promise(True, f"alarm: {alarm.sentence}") for alarm in first[:SHOWN_ALARMS]),
     ]

@@ -34,6 +34,19 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True)
+class Alarmed:
+    """One alarm that the sidecar raised."""
+
+    quantity: str
+    sentence: str
+
+    @property
+    def of_data(self) -> bool:
+        """Whether it speaks of the model's inputs and answers; how fast it answers is the machine's doing."""
+        return not self.quantity.startswith("exchange.")
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """The sidecar at one moment."""
 
@@ -59,6 +72,7 @@ class Reading:
     shares: tuple[Share, ...]
     moves: tuple[Move, ...]
     """Furthest first."""
+    alarms: tuple[Alarmed, ...] = ()
 
     def share(self, decision: str) -> Share:
         """That decision's, or one that knows nothing."""
@@ -94,6 +108,7 @@ def read_status(status: dict[str, Any], route: str = "default") -> Reading:
         recent=window.get("exchanges", 0),
         shares=tuple(_shares(outputs)),
         moves=tuple(sorted(moves, key=lambda move: (-(move.psi or 0.0), -move.distance))),
+        alarms=tuple(Alarmed(each["quantity"], each["sentence"]) for each in model.get("alarms") or []),
     )
 
 

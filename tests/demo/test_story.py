@@ -10,7 +10,7 @@ from rich.console import Console
 from docs.demo.acceptance import Ending, promises
 from docs.demo.latency import Latency, Pairs
 from docs.demo.performance import Report
-from docs.demo.readings import Move, Reading, Share
+from docs.demo.readings import Alarmed, Move, Reading, Share
 from docs.demo.scene import Look, Scene, plain_line
 from docs.demo.screen import Screen, bar
 from docs.demo.serving import next_folder
@@ -41,6 +41,11 @@ SHIFTED = replace(
     moves=(
         Move("lvr", "loan / value", 1.4, "mean 0.737 → 0.853", 1.0),
         Move("uria", "unemployment in trade", None, "mean 3.77 → 3.8", 0.1),
+    ),
+    alarms=(
+        Alarmed("exchange.latency_ms", "latency moved up"),
+        Alarmed("inputs.lvr", "lvr moved up: mean 0.737 → 0.853"),
+        Alarmed("outputs.predict", "predict moved up: denied 12 % → 55 %"),
     ),
 )
 LATENCY = Latency(600, 8.1, 12.0, 8.3, 12.5)
@@ -165,6 +170,9 @@ def test_all_promises_are_kept_when_all_went_well() -> None:
         ({"at_end": CALM}, "outside"),
         ({"at_end": replace(SHIFTED, moves=())}, "drifted (PSI): none"),
         ({"at_end": None}, "outside"),
+        ({"at_end": replace(SHIFTED, alarms=())}, "alarms after it: 0"),
+        ({"at_end": replace(SHIFTED, alarms=SHIFTED.alarms[:2])}, "alarms after it: 1"),
+        ({"before_shift": replace(CALM, alarms=SHIFTED.alarms)}, "alarms before the shift: lvr moved up"),
     ],
 )
 def test_a_broken_promise_is_named(changes: dict[str, object], broken: str) -> None:
