@@ -159,7 +159,8 @@ def _is(part: str, text: str) -> bool:
     escaped = _UNSAFE.sub(
         lambda found: "".join(f"~{byte:02X}" for byte in found[0].encode(errors="surrogatepass")), text
     )
-    if part == (escaped or "_"):
+    # An empty part is written `_`, so a text that is `_` is escaped.
+    if part == ({"": "_", "_": "~5F"}.get(escaped, escaped)):
         return True
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return part.endswith(f"~{digest}") and escaped.startswith(part[:-9])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.archive import catalog
@@ -32,6 +32,7 @@ def test_what_no_record_can_be_called_is_a_usage_error(text: str) -> None:
 @given(
     st.text(min_size=1, max_size=40).filter(lambda text: text == "".join(text.split()) and "\0" not in text)
 )
+@example("_")
 def test_a_record_is_looked_for_in_its_log_whatever_its_route_is_called(route: str) -> None:
     record = RecordId.parse(f"{BOOT}.{route}.7")
     assert record.may_be_in(stored(origin(PLACE, route, BOOT)))
