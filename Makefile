@@ -12,7 +12,7 @@ PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/.ready
 WORKERS ?= 2
 # Programs that some tests need, as command:Debian-package.
-TEST_TOOLS := strace:strace faketime:faketime openssl:openssl node:nodejs npm:npm \
+TEST_TOOLS := strace:strace faketime:faketime openssl:openssl node:nodejs npm:npm nft:nftables ip:iproute2 \
 	promtool:prometheus prometheus-alertmanager:prometheus-alertmanager
 
 .PHONY: setup demo test test-tools bench bench-statistics clean

@@ -33,6 +33,7 @@ LAZY = {
     "hold": ("sidecar.holding", "Place a legal hold, or release it."),
     "retain": ("sidecar.retention", "Remove records whose retention is over."),
     "inject": ("sidecar.injecting", "Put the sidecar into Kubernetes manifests."),
+    "intercept": ("sidecar.intercepting", "Lead a pod's traffic to the recorder, by nftables."),
     "webhook": ("sidecar.webhooking", "Inject the sidecar into pods as they are created."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
     "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "sidecar"
 STAGES = {
     "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
-    "console", "fleet", "alerting", "quality", "cluster",
+    "console", "fleet", "alerting", "interception", "quality", "cluster",
 }  # fmt: skip
 UPPER = {
     "audit": STAGES | {"objects", "site_log"},

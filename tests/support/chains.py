@@ -30,7 +30,7 @@ class Chain:
 def logs_of(store: Path) -> dict[str, Chain]:
     """Every log by origin, after checking leaves, ranges, roots, signatures and the chain of files."""
     found: dict[str, list[tuple[int, Path, dict[str, Any]]]] = defaultdict(list)
-    for path in store.rglob("*.parquet"):
+    for path in (store / "records").rglob("*.parquet"):
         metadata = orjson.loads(read_parquet(path).schema.metadata[b"sidecar"])
         found[metadata["origin"]].append((metadata["first_leaf"], path, metadata))
     chains = {}

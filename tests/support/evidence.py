@@ -70,7 +70,7 @@ class Evidence:
 def read_evidence(store: Path) -> Evidence:
     """Read every file of the store."""
     found = Evidence()
-    for path in sorted(store.rglob("*.parquet")):
+    for path in sorted((store / "records").rglob("*.parquet")):
         for batch in read_parquet(path):
             columns = [batch.column(name).to_pylist() for name in _COLUMNS]
             for values in zip(*columns, strict=True):

@@ -11,7 +11,7 @@ from arro3.io import read_parquet
 def stored_rows(store: Path) -> list[dict[str, Any]]:
     """Every row of every file, by path."""
     rows: list[dict[str, Any]] = []
-    for path in sorted(store.rglob("*.parquet")):
+    for path in sorted((store / "records").rglob("*.parquet")):
         for batch in read_parquet(path):
             names = batch.schema.names
             columns = [batch.column(name).to_pylist() for name in names]
