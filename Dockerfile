@@ -18,6 +18,10 @@ RUN /opt/sidecar/bin/python -m pip wheel --no-deps --wheel-dir /wheels . \
  && /opt/sidecar/bin/python -m compileall -q /opt/sidecar/lib
 
 FROM ${BASE}
+# For `sidecar intercept`, which the init container of an injected pod runs.
+RUN apt-get update -qq \
+ && apt-get install -y -qq --no-install-recommends nftables \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build /opt/sidecar /opt/sidecar
 ENV PATH=/opt/sidecar/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

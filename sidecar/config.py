@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True):
 class Handover(msgspec.Struct, frozen=True):
     """What the supervisor gives a child: settings, the boot's facts and inherited file descriptors.
 
-    The recorder gets `listeners` and `health_fd`, the analyst `admin_fd`; what a
+    The recorder gets `listeners` and `health_fds`, the analyst `admin_fds`; what a
     child does not get is empty or -1, so that a socket closes when its owner closes it.
     """
 
@@ -115,8 +115,9 @@ class Handover(msgspec.Struct, frozen=True):
     counters_path: str
     """By way of an inherited descriptor: the very file, whatever has become of the folder it was made in."""
     listeners: dict[str, list[int]]
-    health_fd: int
-    admin_fd: int
+    health_fds: list[int]
+    admin_fds: list[int]
+    """One per address that the host resolves to, as in `listeners`."""
     life_fd: int
     lock_fd: int
     epochs: tuple[Epoch, ...] = ()

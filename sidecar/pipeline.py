@@ -284,7 +284,7 @@ async def run(handover: Handover) -> int:
         summaries=lambda: worker.analyst.summaries() if worker.analyst else [],
         labels=desk.counts,
     )
-    async with serve(handover.admin_fd, board, desk.take):
+    async with serve(handover.admin_fds, board, desk.take):
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         # Service managers signal the whole group at once; what the recorder commits while it

@@ -14,7 +14,7 @@ import resource
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -120,12 +120,13 @@ class Recorder:
             open_connections=self.connections,
         )
 
-    async def start(self, listeners: dict[str, list[int]], health_fd: int) -> None:
+    async def start(self, listeners: dict[str, list[int]], health_fds: Sequence[int]) -> None:
         """Open the journal, then accept."""
         self.journal.start(self.loop)
         self._tick()
         health = HealthServer(lambda: not self.draining)
-        self._servers.append(await self._serve(health, health_fd))
+        for descriptor in health_fds:
+            self._servers.append(await self._serve(health, descriptor))
         for name, descriptors in listeners.items():
             route = self.routes[name]
             for descriptor in descriptors:
@@ -195,7 +196,7 @@ async def _run(handover: Handover) -> None:
     recorder = Recorder(handover, counters, loop)
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    await recorder.start(handover.listeners, handover.health_fd)
+    await recorder.start(handover.listeners, handover.health_fds)
     gc.collect()
     gc.freeze()
     log.info("recording", extra={"boot": handover.boot, "routes": list(recorder.routes)})

@@ -55,8 +55,8 @@ class Sockets:
     """Everything that listens on TCP."""
 
     routes: dict[str, list[socket.socket]]
-    health: socket.socket
-    admin: socket.socket
+    health: list[socket.socket]
+    admin: list[socket.socket]
 
 
 def run(
@@ -96,10 +96,10 @@ def run(
             else None,
         )
         recorder = _child(
-            "recorder", recorder_command, msgspec.structs.replace(whole, admin_fd=-1, signer_fd=-1), stack
+            "recorder", recorder_command, msgspec.structs.replace(whole, admin_fds=[], signer_fd=-1), stack
         )
         analyst = _child(
-            "analyst", analyst_command, msgspec.structs.replace(whole, listeners={}, health_fd=-1), stack
+            "analyst", analyst_command, msgspec.structs.replace(whole, listeners={}, health_fds=[]), stack
         )
         supervisor = Supervisor(
             counters,
@@ -169,8 +169,8 @@ def _handover(
         boot_wall_us=wall_us,
         counters_path=counters.inheritable,
         listeners={name: [each.fileno() for each in many] for name, many in sockets.routes.items()},
-        health_fd=sockets.health.fileno(),
-        admin_fd=sockets.admin.fileno(),
+        health_fds=[each.fileno() for each in sockets.health],
+        admin_fds=[each.fileno() for each in sockets.admin],
         life_fd=life_fd,
         lock_fd=lock_fd,
         epochs=epochs(settings, wall_us),
@@ -181,7 +181,7 @@ def _child(name: str, command: Sequence[str], handover: Handover, stack: ExitSta
     descriptor = handover.write()
     stack.callback(os.close, descriptor)
     listeners = [each for many in handover.listeners.values() for each in many]
-    inherited = [*listeners, handover.health_fd, handover.admin_fd, handover.life_fd, handover.lock_fd]
+    inherited = [*listeners, *handover.health_fds, *handover.admin_fds, handover.life_fd, handover.lock_fd]
     inherited += [handover.signer_fd, descriptor_in(handover.counters_path)]
     limit_s = RECORDER_DELAY_LIMIT_S if name == "recorder" else ANALYST_DELAY_LIMIT_S
     return Child(name, command, descriptor, [each for each in inherited if each >= 0], limit_s)
@@ -348,7 +348,7 @@ def open_sockets(settings: Settings, stack: ExitStack) -> tuple[Settings, Socket
         settings, routes=routes, health=bound("health", settings.health), admin=bound("admin", settings.admin)
     )
     by_route = {route: opened[name] for route, name in names.items()}
-    return settings, Sockets(by_route, opened["health"][0], opened["admin"][0])
+    return settings, Sockets(by_route, opened["health"], opened["admin"])
 
 
 def epochs(settings: Settings, since_us: int) -> tuple[Epoch, ...]:

@@ -418,7 +418,7 @@ def test_a_failed_step_is_shown_by_its_kind(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, redact: tuple[str, ...]
 ) -> None:
     settings = Rig(tmp_path, redact=redact).settings
-    handover = Handover(settings, BOOT, START_US, "", {}, -1, -1, -1, -1)
+    handover = Handover(settings, BOOT, START_US, "", {}, [], [], -1, -1)
     worker = Worker(handover, ManualClock(), None, None)  # type: ignore[arg-type]
     analyst = Stuck(worker.stop)
     try:

@@ -27,7 +27,7 @@ async def test_what_waits_for_the_journal_counts_at_once(tmp_path: Path) -> None
     }
     counters = Counters.create(tmp_path, "20261123T231500-9f3c2a71b0", ["default"])
     handover = Handover(
-        load(flags, {}), counters.boot, 0, str(counters.path), {}, -1, -1, -1, -1, (Epoch("default", 1, "m"),)
+        load(flags, {}), counters.boot, 0, str(counters.path), {}, [], [], -1, -1, (Epoch("default", 1, "m"),)
     )
     recorder = Recorder(handover, counters, asyncio.get_running_loop())
     budget = recorder.budget

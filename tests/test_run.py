@@ -257,7 +257,7 @@ def test_each_child_gets_only_its_own_sockets(supervise: Callable[..., Running])
     sidecar = supervise().ready()
     recorder, analyst = sidecar.handover("recorder"), sidecar.handover("analyst")
     assert recorder.boot == analyst.boot
-    assert (recorder.admin_fd, analyst.health_fd, analyst.listeners) == (-1, -1, {})
+    assert (recorder.admin_fds, analyst.health_fds, analyst.listeners) == ([], [], {})
     route_socket = f"socket:[{sidecar.listener_inode()}]"
     assert route_socket in (sidecar.folder / "recorder.fds").read_text().splitlines()
     analysts = (sidecar.folder / "analyst.fds").read_text().splitlines()
@@ -441,7 +441,7 @@ def test_a_handover_survives_its_file_and_can_be_read_twice() -> None:
     settings = Settings(
         routes=(RouteSettings("a", Address("::1", 1), Address("h", 2), artifact=("x",)),), store="/s"
     )
-    handover = Handover(settings, "b", 5, "/c", {"a": [7, 8]}, 9, -1, 10, 11, epochs(settings, 1))
+    handover = Handover(settings, "b", 5, "/c", {"a": [7, 8]}, [9], [], 10, 11, epochs(settings, 1))
     descriptor = handover.write()
     assert Handover.read(descriptor) == handover
     assert Handover.read(descriptor) == handover

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import orjson
@@ -66,14 +66,14 @@ def dump(value: object) -> bytes:
 
 @asynccontextmanager
 async def serve(
-    listener_fd: int, board: Board, take_labels: labels.Take | None = None
+    listeners: Sequence[int], board: Board, take_labels: labels.Take | None = None
 ) -> AsyncIterator[None]:
-    """Answer on an already listening socket for as long as the context is open."""
+    """Answer on already listening sockets, given by descriptor, for as long as the context is open."""
     runner = web.AppRunner(application(board, take_labels), access_log=None, shutdown_timeout=1.0)
     await runner.setup()
-    listener = socket.socket(fileno=listener_fd)
     try:
-        await web.SockSite(runner, listener, backlog=4096).start()
+        for descriptor in listeners:
+            await web.SockSite(runner, socket.socket(fileno=descriptor), backlog=4096).start()
         yield
     finally:
         await runner.cleanup()

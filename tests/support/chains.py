@@ -15,6 +15,7 @@ from sidecar.ledger.leaf import canonical, leaf_hash
 from sidecar.ledger.note import VerifierKey
 from sidecar.ledger.tree import Frontier
 from sidecar.schema import LOG_COLUMNS, ROW_COLUMNS
+from tests.support.stored import record_files
 
 
 class Chain:
@@ -30,7 +31,7 @@ class Chain:
 def logs_of(store: Path) -> dict[str, Chain]:
     """Every log by origin, after checking leaves, ranges, roots, signatures and the chain of files."""
     found: dict[str, list[tuple[int, Path, dict[str, Any]]]] = defaultdict(list)
-    for path in (store / "records").rglob("*.parquet"):
+    for path in record_files(store):
         metadata = orjson.loads(read_parquet(path).schema.metadata[b"sidecar"])
         found[metadata["origin"]].append((metadata["first_leaf"], path, metadata))
     chains = {}

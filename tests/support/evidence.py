@@ -11,6 +11,8 @@ from typing import Any
 
 from arro3.io import read_parquet
 
+from tests.support.stored import record_files
+
 _ID = re.compile(rb'"id": ?"([^"]*)"')
 _COLUMNS = (
     "record_id", "kind", "log", "seq", "count", "reason", "status", "outcome", "model", "path",
@@ -70,7 +72,7 @@ class Evidence:
 def read_evidence(store: Path) -> Evidence:
     """Read every file of the store."""
     found = Evidence()
-    for path in sorted((store / "records").rglob("*.parquet")):
+    for path in record_files(store):
         for batch in read_parquet(path):
             columns = [batch.column(name).to_pylist() for name in _COLUMNS]
             for values in zip(*columns, strict=True):

@@ -8,10 +8,16 @@ from typing import Any
 from arro3.io import read_parquet
 
 
+def record_files(store: Path) -> list[Path]:
+    """Every file of records in a store or a copy of its records, by path: panes of statistics are none."""
+    found = store.rglob("*.parquet")
+    return sorted(path for path in found if "statistics" not in path.relative_to(store).parts)
+
+
 def stored_rows(store: Path) -> list[dict[str, Any]]:
     """Every row of every file, by path."""
     rows: list[dict[str, Any]] = []
-    for path in sorted((store / "records").rglob("*.parquet")):
+    for path in record_files(store):
         for batch in read_parquet(path):
             names = batch.schema.names
             columns = [batch.column(name).to_pylist() for name in names]
