@@ -116,7 +116,6 @@ class Analyst:
         self._batch_limit = max(limits.batch_bytes >> min(suspects.encode_deaths, 16), LEAST_BATCH_BYTES)
         self._commit_at_ns = 0
         self._release_at_ns = 0
-        self._released = Position(0, 0)
         self._state_error = ""
         self._started_us = clock.wall_us()
         self._uploads = Uploads(

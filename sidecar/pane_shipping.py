@@ -150,7 +150,7 @@ def _pane(plan: Plan, closed: ClosedPane) -> Pane:
         closed.late,
         closed.exchanges,
         counts,
-        getattr(closed, "exemplars", {}),
+        closed.exemplars,
     )
 
 

@@ -40,13 +40,6 @@ class Sum:
         self.exchanges += pane.exchanges
         self.sources[source] = self.sources.get(source, 0) + pane.exchanges
 
-    def add_sum(self, other: Sum) -> None:
-        """Adds what another sum holds."""
-        self.add(StoredPane(0, 0, False, other.exchanges, other.counts, other.record_ids), "")
-        del self.sources[""]
-        for source, exchanges in other.sources.items():
-            self.sources[source] = self.sources.get(source, 0) + exchanges
-
 
 def vector(counts: Mapping[str, Vector], layout: Sequence[tuple[str, int]]) -> Vector:
     """The counts in a plan's order, zero for tallies that are not there.
