@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.statistics.alternatives import directions_of
 from sidecar.statistics.projection import divergence
 from sidecar.statistics.quantity import Distribution, Spread
 from sidecar.statistics.tolerance import chi_square_quantile
@@ -207,8 +208,6 @@ def spread_of(panes: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Spre
 
 def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spread:
     """`spread_of` along the directions in which that quantity will be watched."""
-    from sidecar.statistics.alternatives import directions_of
-
     directions = directions_of(quantity)
     return spread_of(panes, np.array([direction.score for direction in directions]) if directions else None)
 

@@ -14,8 +14,9 @@ from sidecar.statistics.baseline import TAIL, Baseline, FieldBaseline
 from sidecar.statistics.coding import Codes
 from sidecar.statistics.exchange import RESULTS
 from sidecar.statistics.field_counter import Counted, FieldCounter
+from sidecar.statistics.field_tally import Span
 from sidecar.statistics.freezing import counted, freeze_field
-from sidecar.statistics.joint import ProjectionTally, freeze_pairs, freeze_projections, projected
+from sidecar.statistics.joint import PairTally, ProjectionTally, freeze_pairs, freeze_projections, projected
 from sidecar.statistics.spreading import Stretches, stretches_of
 
 LATENCY_KL = 0.12
@@ -63,15 +64,16 @@ def found_baseline(
         deviations = [
             found for name in projection.inputs if (found := coded_in[name].main.deviations) is not None
         ]
-        slots = ProjectionTally(projection).slots(projected(projection.weights, deviations))
-        spread = spread_in.spread(slots, len(projection.counts))
+        tally = ProjectionTally(projection)
+        slots = tally.slots(projected(projection.weights, deviations))
+        spread = spread_in.spread(slots, tally.quantity(0))
         projections[at] = msgspec.structs.replace(projection, spread=spread)
     fields, codes = _answered(side_in, coded_in, side_out, coded_out, answered)
     pairs = []
     for pair in freeze_pairs(fields, codes):
         first, second = np.array(pair.first_groups), np.array(pair.second_groups)
         slots = first[codes[pair.first]] * len(pair.second_labels) + second[codes[pair.second]]
-        spread = stretches_of(outputs.times_us, pane_us).spread(slots, len(pair.counts))
+        spread = stretches_of(outputs.times_us, pane_us).spread(slots, PairTally(pair).quantity(0))
         pairs.append(msgspec.structs.replace(pair, spread=spread))
     times = exchange.times_us if exchange else inputs.times_us
     timed = times is not None and len(times) > 0
@@ -103,13 +105,16 @@ def _fields(side: Side, coarse: bool, pane_us: int) -> tuple[list[FieldBaseline]
 
 def _spread(field: FieldBaseline, found: Counted, stretches: Stretches) -> FieldBaseline:
     aspects = [
-        msgspec.structs.replace(
-            aspect, spread=stretches.at(found.places).spread(coded.codes, len(aspect.counts))
-        )
+        _with_spread(aspect, stretches.at(found.places), coded.codes)
         for aspect, coded in zip(field.aspects, found.aspects, strict=True)
     ]
-    spread = stretches.spread(found.main.codes, len(field.counts))
-    return msgspec.structs.replace(field, aspects=aspects, spread=spread)
+    return msgspec.structs.replace(_with_spread(field, stretches, found.main.codes), aspects=aspects)
+
+
+def _with_spread(field: FieldBaseline, stretches: Stretches, codes: Codes) -> FieldBaseline:
+    """Looked for as the field will be watched: slot by slot a dependence shows at half its size."""
+    watched = Span("", field, 0).quantity(1.0)
+    return msgspec.structs.replace(field, spread=stretches.spread(codes, watched))
 
 
 def _exchange(side: Side, pane_us: int) -> list[FieldBaseline]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.statistics.dispersion import spread_of
-from sidecar.statistics.quantity import Spread
+from sidecar.statistics.dispersion import spread_of_distribution
+from sidecar.statistics.quantity import Distribution, Spread
 
 Places = npt.NDArray[np.int64]
 
@@ -32,15 +32,15 @@ class Stretches:
         joint = np.bincount(self.pane_of_row * slots + codes, minlength=self.panes * slots)
         return joint.reshape(self.panes, slots).astype(np.int64, copy=False)
 
-    def spread(self, codes: Places, slots: int) -> Spread:
-        """How much the panes differ in these codes; unknown if there are too few."""
+    def spread(self, codes: Places, quantity: Distribution) -> Spread:
+        """How much the panes differ in these codes of that quantity; unknown if there are too few."""
         if not self.panes or not len(codes):
             return Spread()
-        counts = self.counts(codes, slots)
+        counts = self.counts(codes, len(quantity.reference))
         every = -(-counts.size // MOST_CELLS)
         if every > 1:
             counts = np.add.reduceat(counts, np.arange(0, len(counts), every), axis=0)
-        found = spread_of(counts)
+        found = spread_of_distribution(quantity, counts)
         return Spread(self.panes, _short(found.kl), _short(found.dispersion))
 
 

@@ -8,15 +8,14 @@ a matter of seconds. Autocorrelated rows are made one by one.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 from scipy import signal, special, stats  # type: ignore[import-untyped]
 
-from sidecar.statistics.alternatives import directions_of
-from sidecar.statistics.dispersion import spread_of
+from sidecar.statistics.dispersion import spread_of_distribution
 from sidecar.statistics.quantity import Distribution, Spread
 
 Floats = npt.NDArray[np.float64]
@@ -180,11 +179,7 @@ def _with_spread(quantity: Distribution, codes: npt.NDArray[np.intp]) -> Distrib
     panes = len(codes) // ROWS
     places = codes[: panes * ROWS] + np.repeat(np.arange(panes) * slots, ROWS)
     counts = np.bincount(places, minlength=panes * slots).reshape(panes, slots)
-    scores = np.array([direction.score for direction in directions_of(quantity)])
-    return Distribution(
-        **{name: getattr(quantity, name) for name in quantity.__slots__}
-        | {"spread": spread_of(counts, scores)}
-    )
+    return replace(quantity, spread=spread_of_distribution(quantity, counts))
 
 
 KINDS: dict[str, Callable[..., Stream]] = {
