@@ -91,7 +91,7 @@ def test_a_restored_monitor_goes_on_as_if_nothing_had_happened(
     assert totals(second) == totals(whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(
     reference=st.lists(observations(), max_size=20),
     stream=st.lists(st.tuples(st.one_of(observations(), st.none()), st.integers(0, 30)), max_size=40),
