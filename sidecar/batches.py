@@ -11,6 +11,7 @@ from arro3.io import read_parquet
 
 from sidecar.audit.naming import RECORDS, BatchName, parse
 from sidecar.audit.parquet import METADATA_KEY
+from sidecar.damage import refused
 from sidecar.errors import ObjectMissing, StoreError
 from sidecar.objects import Entry, Store
 
@@ -47,16 +48,10 @@ def named_batches(listed: Iterable[Entry]) -> Iterable[BatchName]:
 
 def metadata(store: Store, name: str) -> dict[str, Any]:
     """What the batch's footer says. Raises StoreError for a file that has none of ours."""
-    try:
+    with refused(lambda reason: StoreError(f"{name}: no batch of Sidecar: {reason}"), StoreError):
         found = orjson.loads(
             read_parquet(cast("IO[bytes]", _Ranged(store, name))).schema.metadata[METADATA_KEY]
         )
-    except (KeyboardInterrupt, SystemExit, StoreError):
-        raise
-    except BaseException as error:
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        reason = str(error).strip().splitlines() or [type(error).__name__]
-        raise StoreError(f"{name}: no batch of Sidecar: {reason[0]}") from error
     if not isinstance(found, dict):
         raise StoreError(f"{name}: its `sidecar` metadata is no JSON object")
     return found

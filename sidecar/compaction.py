@@ -8,7 +8,7 @@ leaf hashes computed anew from the rows that were written. Only then it is put.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from sidecar.archive.inference_table import view_statement
 from sidecar.archive.source import Source
 from sidecar.audit.leaves import NEEDED, leaf_hashes
 from sidecar.audit.parquet import BatchFile
+from sidecar.damage import reading
 from sidecar.errors import StoreError
 from sidecar.lookup import open_source
 from sidecar.objects import Store, for_command
@@ -154,7 +155,7 @@ def _compact(objects: Store, portion: Portion, made: Made) -> int:
 def _encoded(portion: Portion, sources: list[bytes], metadata: dict[str, Any]) -> bytes:
     def batches() -> Iterator[RecordBatch]:
         for file, data in zip(portion.files, sources, strict=True):
-            for batch in _reading(file.name, lambda data=data: read_parquet(io.BytesIO(data))):  # type: ignore[misc]
+            for batch in _reading(file.name, data):
                 if batch.schema.names != SCHEMA.names:
                     raise StoreError(
                         f"{file.name}: has other columns than this Sidecar writes: use a newer one"
@@ -176,13 +177,9 @@ def _encoded(portion: Portion, sources: list[bytes], metadata: dict[str, Any]) -
     return out.getvalue()
 
 
-def _reading(name: str, open_file: Callable[[], Any]) -> Iterator[RecordBatch]:
-    try:
-        yield from open_file()
-    except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
-        raise
-    except BaseException as error:
-        raise StoreError(f"{name}: cannot be read: {error}") from error
+def _reading(name: str, data: bytes) -> Iterator[RecordBatch]:
+    with reading(name):
+        yield from read_parquet(io.BytesIO(data))
 
 
 def _leaves(name: str, data: bytes) -> list[bytes]:

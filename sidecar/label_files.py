@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import isfinite
@@ -12,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from sidecar.damage import refused
 from sidecar.errors import UsageError
 from sidecar.statistics.label_event import LabelEvent, event_of
 
@@ -62,20 +64,20 @@ def _csv(path: Path, columns: Columns) -> Iterator[Any]:
 def _parquet(path: Path, columns: Columns) -> Iterator[Any]:
     from arro3.io import read_parquet
 
-    try:
+    def reading() -> AbstractContextManager[None]:
+        return refused(lambda reason: ValueError(f"is no Parquet file: {reason}"), OSError)
+
+    with reading():
         reader = read_parquet(path)
-    except OSError:
-        raise
-    except BaseException as error:
-        if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        raise ValueError(f"is no Parquet file: {str(error).splitlines()[0]}") from error
-    names = list(reader.schema.names)
+        names = list(reader.schema.names)
     _check(names, columns)
     wanted = [name for name in names if name in _used(columns)]
-    for batch in reader:
-        lists = [batch.column(name).to_pylist() for name in wanted]
+    while True:
+        with reading():
+            batch = next(reader, None)
+            lists = [] if batch is None else [batch.column(name).to_pylist() for name in wanted]
+        if batch is None:
+            return
         for values in zip(*lists, strict=True):
             yield _event(dict(zip(wanted, values, strict=True)), columns)
 

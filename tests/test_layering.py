@@ -20,10 +20,12 @@ UPPER = {
 """Layers between the stages and the command line, with what they may import beyond the shared modules."""
 SHARED = {
     "records", "schema", "key_filter", "errors", "clock", "counters", "logs", "backoff", "cloud_event",
+    "damage", "parameters",
 }  # fmt: skip
 """What every stage may import; among each other they may import what stands before them in SHARED_ORDER."""
 SHARED_ORDER = [
     "errors", "schema", "key_filter", "records", "clock", "counters", "logs", "backoff", "cloud_event",
+    "damage", "parameters",
 ]  # fmt: skip
 
 GLUE = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -12,7 +11,7 @@ from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_parquet
 
 from sidecar.archive.source import Source
-from sidecar.errors import StoreError
+from sidecar.damage import reading
 
 ROWS_AT_ONCE = 2_048
 METADATA_KEY = b"sidecar"
@@ -26,7 +25,7 @@ class Table:
     def __init__(self, source: Source, name: str, size: int = 0) -> None:
         self.name = name
         path = source.path(name)
-        with _naming(name):
+        with reading(name):
             if path is not None:
                 size = path.stat().st_size
                 self._reader: RecordBatchReader = read_parquet(path, batch_size=ROWS_AT_ONCE)
@@ -44,13 +43,13 @@ class Table:
 
     def batches(self) -> Iterator[RecordBatch]:
         """The rows as Arrow batches, in the file's order."""
-        with _naming(self.name):
+        with reading(self.name):
             yield from self._reader
 
     def rows(self, columns: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         """The given columns of every row, in the file's order; a column the file lacks is None."""
         for batch in self.batches():
-            with _naming(self.name):
+            with reading(self.name):
                 arrays = [self._values(batch, name) for name in columns]
             yield from zip(*arrays, strict=True)
 
@@ -60,7 +59,7 @@ class Table:
         Only those rows become Python values, which for bodies makes the difference.
         """
         for batch in self.batches():
-            with _naming(self.name):
+            with reading(self.name):
                 found = [
                     number
                     for number, values in enumerate(
@@ -81,17 +80,3 @@ class Table:
             return [None] * batch.num_rows
         values: list[Any] = list(array.to_pylist())
         return [None if each is None else dict(each) for each in values] if name == "keys" else values
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
-        raise
-    except BaseException as error:
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        reason = str(error).strip().splitlines()
-        raise StoreError(
-            f"{name}: cannot be read: {reason[0] if reason else type(error).__name__}"
-        ) from error

@@ -12,6 +12,7 @@ import orjson
 from arro3.core import RecordBatch, RecordBatchReader
 from arro3.io import read_parquet
 
+from sidecar.damage import reading
 from sidecar.errors import StoreError
 
 ROWS_AT_ONCE = 1_024
@@ -55,17 +56,8 @@ class BatchFile:
 
 @contextmanager
 def _naming(name: str) -> Iterator[None]:
-    try:
-        with _quiet():
-            yield
-    except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
-        raise
-    except BaseException as error:
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        reason = str(error).strip().splitlines()
-        raise StoreError(
-            f"{name}: cannot be read: {reason[0] if reason else type(error).__name__}"
-        ) from error
+    with reading(name), _quiet():
+        yield
 
 
 @contextmanager

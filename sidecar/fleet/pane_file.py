@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +12,7 @@ import numpy.typing as npt
 from arro3.core import list_flatten, list_offsets
 from arro3.io import read_parquet
 
+from sidecar.damage import reading
 from sidecar.errors import StoreError
 
 FORMAT = 1
@@ -95,7 +94,7 @@ def read(name: str, data: bytes) -> PaneFile:
     if data[:4] != MAGIC or data[-4:] != MAGIC:
         # The Parquet reader would panic, aloud.
         raise StoreError(f"{name}: cannot be read: no whole Parquet file")
-    with _naming(name):
+    with reading(name):
         reader = read_parquet(io.BytesIO(data))
         facts = _facts(name, reader.schema.metadata.get(METADATA_KEY))
         panes: dict[tuple[int, int, bool], StoredPane] = {}
@@ -135,17 +134,3 @@ def _take(batch: Any, panes: dict[tuple[int, int, bool], StoredPane]) -> None:
             pane.counts[tally] = counts.copy()
         if ids[number]:
             pane.record_ids[tally] = [str(each) for each in ids[number]]
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (GeneratorExit, KeyboardInterrupt, SystemExit, StoreError):
-        raise
-    except BaseException as error:
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        reason = str(error).strip().splitlines()
-        raise StoreError(
-            f"{name}: cannot be read: {reason[0] if reason else type(error).__name__}"
-        ) from error

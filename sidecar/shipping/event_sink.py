@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from sidecar.cloud_event import Event
+from sidecar.damage import refused
 from sidecar.errors import StoreError
 from sidecar.shipping import cloudevents
 from sidecar.shipping.options import StoreOptions
@@ -148,7 +149,7 @@ def _events(data: bytes, url: str) -> Iterator[Event]:
     """All events of a batch file, in its order, read as they are taken."""
     from arro3.io import read_parquet
 
-    try:
+    with refused(lambda reason: StoreError(f"store {url}: a batch that is no Parquet file cannot be sent")):
         reader = read_parquet(io.BytesIO(data), batch_size=ROWS_AT_ONCE)
         namespace = _namespace(reader.schema.metadata.get(b"sidecar"))
         present = set(reader.schema.names)
@@ -159,11 +160,6 @@ def _events(data: bytes, url: str) -> Iterator[Event]:
             ]
             for values in zip(*columns, strict=True):
                 yield from cloudevents.of_row(dict(zip(cloudevents.COLUMNS, values, strict=True)), namespace)
-    except (GeneratorExit, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        # The Parquet reader panics on some damaged files, which arrives as a BaseException.
-        raise StoreError(f"store {url}: a batch that is no Parquet file cannot be sent") from error
 
 
 def _namespace(metadata: bytes | None) -> str:
