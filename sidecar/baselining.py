@@ -10,13 +10,13 @@ from typing import Any
 import click
 import numpy as np
 
-from sidecar.archive.commands import Problems
+from sidecar.archive.commands import Moment, Problems
 from sidecar.archive.observed import observed
 from sidecar.archive.query import Query
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
 from sidecar.errors import SidecarError, UsageError
-from sidecar.keyring import JSON, Moment
+from sidecar.keyring import JSON
 from sidecar.lookup import open_source
 from sidecar.records import Sample
 from sidecar.settings_values import parse_duration
@@ -25,7 +25,7 @@ from sidecar.statistics.comparison import compare
 from sidecar.statistics.founding import Side, found_baseline
 from sidecar.statistics.timestamps import parsed
 from sidecar.statistics.warmup import Columns, Warmup
-from sidecar.training_file import read_columns
+from sidecar.table_file import whole_table
 
 SHOWN = 3
 MOST_EXCHANGES = 100_000
@@ -82,7 +82,7 @@ def create(out: Path, as_json: bool, **told: Any) -> None:
 
 
 def _of_file(path: Path, pane_us: int, told: dict[str, Any]) -> Baseline:
-    columns = read_columns(path)
+    columns = whole_table(path)
     for name in _names(told["drop"]):
         _there(columns, name, "--drop")
         del columns[name]

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
+from sidecar.archive.commands import Moment
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
 from sidecar.drift_report import DriftReport, SeriesReport, Sweep, as_json, selected, source_psi
 from sidecar.errors import SidecarError, StoreError, UsageError
 from sidecar.fleet_store import FleetStore
-from sidecar.keyring import JSON, STORE, Moment
+from sidecar.keyring import JSON, STORE
 from sidecar.objects import for_command
 from sidecar.statistics.alarm import Alarm, Effect
 

@@ -18,6 +18,7 @@ from sidecar.errors import PrivacyError, UsageError
 from sidecar.keyring import JSON, KEY, OPERATOR, STORE
 from sidecar.log_ends import LogEnd
 from sidecar.objects import for_command
+from sidecar.parameters import Parsed
 from sidecar.privacy.master import LocalMasterKey, read_master_key
 from sidecar.settings_table import default
 from sidecar.settings_values import parse_duration
@@ -41,20 +42,10 @@ MASTER = click.option(
 )
 
 
-class _Length(click.ParamType):  # type: ignore[type-arg]
-    name = "DURATION"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
 def _setting(name: str) -> Callable[[Command], Command]:
     """An option that says what the sidecars have for one of their settings."""
     help_text = "The sidecars' setting, if they have another than the default."
-    return click.option(name, type=_Length(), metavar="DURATION", help=help_text)
+    return click.option(name, type=Parsed("DURATION", parse_duration), help=help_text)
 
 
 @click.command()

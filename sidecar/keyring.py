@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from sidecar.archive import when
+from sidecar.archive.commands import Moment
 from sidecar.batches import by_log, metadata
 from sidecar.errors import LedgerError, StoreError, UsageError
 from sidecar.ledger.cosignature import CosignerKey
@@ -59,20 +59,6 @@ OPERATOR = click.option(
     help="A key whose site log entries are believed, or a file of them; may be given several times.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="JSON instead of text.")
-
-
-class Moment(click.ParamType):  # type: ignore[type-arg]
-    """A point in time, as microseconds since 1970."""
-
-    name = "TIME"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return when.parse(str(value), time.time_ns() // 1000)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
 
 
 @click.group()

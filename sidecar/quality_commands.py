@@ -12,11 +12,11 @@ from typing import Any
 
 import click
 
-from sidecar.archive.commands import Problems
+from sidecar.archive.commands import Moment, Problems
 from sidecar.archive.query import Query
 from sidecar.archive.text import safe
 from sidecar.errors import SidecarError, UsageError
-from sidecar.keyring import JSON, Moment
+from sidecar.keyring import JSON
 from sidecar.lookup import open_source
 from sidecar.quality.checker import Checker
 from sidecar.quality.expectations import MAX_BYTES, read_suite

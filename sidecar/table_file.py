@@ -5,15 +5,20 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from io import TextIOWrapper
-from itertools import islice
+from os import SEEK_END
 from pathlib import Path
 from typing import Any, Final
 
+from sidecar.damage import refused
 from sidecar.errors import UsageError
-from sidecar.training_file import is_parquet, parquet_parts
 
 ROWS_AT_ONCE: Final = 8_192
+MOST_CELLS: Final = 4_000_000
+"""Values of a table that is held whole."""
+_PLAIN = frozenset({int, float, str, bool, list, type(None)})
 Kind = str
 """What a CSV column holds: `number`, `boolean` or `text`."""
 
@@ -35,22 +40,60 @@ def table_parts(
     UsageError for a file that cannot be read.
     """
     try:
-        if is_parquet(path):
-            for names, columns in parquet_parts(path):
-                yield dict(zip(names, map(list, columns), strict=True))
-        else:
+        if not is_parquet(path):
             yield from _csv_parts(path, dict(kinds or {}), advance)
+            return
+        said = f"{path}: is no Parquet file that can be read: "
+        with refused(lambda reason: UsageError(said + reason), UsageError, OSError):
+            for names, columns in _parquet_parts(path):
+                yield dict(zip(names, map(list, columns), strict=True))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}: give a CSV or Parquet file") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path}: is no CSV file in UTF-8 ({error}): give a CSV or Parquet file") from error
-    except (UsageError, GeneratorExit, KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:
-        # The Parquet reader has many kinds of errors of its own, and panics on damaged files.
-        reason = str(error).strip().splitlines()
-        said = reason[0] if reason else type(error).__name__
-        raise UsageError(f"{path}: is no Parquet file that can be read: {said}") from error
+
+
+def whole_table(path: Path) -> dict[str, list[Any]]:
+    """Every column's values, at most MOST_CELLS in all, without the rows beyond. Raises as `table_parts`."""
+    columns: dict[str, list[Any]] = {}
+    for part in table_parts(path):
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+        if sum(map(len, columns.values())) >= MOST_CELLS:
+            most = MOST_CELLS // max(1, len(columns))
+            return {name: column[:most] for name, column in columns.items()}
+    return columns
+
+
+def is_parquet(path: Path) -> bool:
+    """Whether it begins as Parquet files do. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def _parquet_parts(path: Path) -> Iterator[tuple[Sequence[str], Sequence[Sequence[Any]]]]:
+    """Names and columns, some thousand rows at a time. Raises whatever the Parquet reader does."""
+    from arro3.io import read_parquet
+
+    with path.open("rb") as file:
+        file.seek(max(4, file.seek(0, SEEK_END) - 4))
+        if file.read(4) != b"PAR1":
+            # The reader would panic, with lines of its own.
+            raise UsageError(f"{path}: is a Parquet file without its end: copy it again")
+    reader = read_parquet(path, batch_size=ROWS_AT_ONCE)
+    names = list(reader.schema.names)
+    for batch in reader:
+        yield names, [list(map(_plain, batch.column(name).to_pylist())) for name in names]
+
+
+def _plain(value: Any) -> Any:
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.hex() if isinstance(value, bytes) else str(value)
 
 
 def _csv_parts(path: Path, kinds: dict[str, Kind], advance: Advance) -> Iterator[dict[str, list[Any]]]:
@@ -78,12 +121,18 @@ def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[list[st
     with path.open("rb") as binary, TextIOWrapper(binary, encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file)
         names = next(reader)
-        while lines := list(islice(reader, ROWS_AT_ONCE)):
-            for number, line in enumerate(lines, reader.line_num - len(lines) + 1):
-                if len(line) != len(names):
-                    raise UsageError(
-                        f"{path}: about line {number}: {len(line)} values for {len(names)} columns: mend it"
-                    )
+        lines: list[list[str]] = []
+        for line in reader:
+            if len(line) != len(names):
+                raise UsageError(
+                    f"{path}: line {reader.line_num} has {len(line)} values for {len(names)} columns: mend it"
+                )
+            lines.append(line)
+            if len(lines) == ROWS_AT_ONCE:
+                yield names, lines
+                lines = []
+                advance(binary.tell())
+        if lines:
             yield names, lines
             advance(binary.tell())
 

@@ -17,12 +17,14 @@ from sidecar import logs
 from sidecar.alert_options import alert_options, courier
 from sidecar.alerting.courier import Courier
 from sidecar.alerting.notice import Notice
+from sidecar.archive.commands import Moment
 from sidecar.backoff import Backoff
 from sidecar.clock import SystemClock
 from sidecar.errors import StoreError, UsageError
 from sidecar.fleet.pane_file import Series
-from sidecar.keyring import STORE, Moment
+from sidecar.keyring import STORE
 from sidecar.objects import for_command
+from sidecar.parameters import Parsed
 from sidecar.settings_values import Address, parse_address, parse_duration
 from sidecar.watch_metrics import exposition
 from sidecar.watcher import Watcher
@@ -32,40 +34,17 @@ log = logging.getLogger("sidecar.watch")
 DRAIN_S = 20.0
 STALE_LOOKS = 5
 """Looks that may fail before `/readyz` says so."""
-
-
-class _Duration(click.ParamType):  # type: ignore[type-arg]
-    name = "DURATION"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
-class _Listen(click.ParamType):  # type: ignore[type-arg]
-    name = "HOST:PORT"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        if isinstance(value, Address):
-            return value
-        try:
-            return parse_address(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
+DURATION = Parsed("DURATION", parse_duration)
 
 
 @click.command()
 @STORE
 @click.option("--model", metavar="NAME", help="Only this model.")
 @click.option("--once", is_flag=True, help="Look once and end, for a CronJob.")
-@click.option("--interval", type=_Duration(), default="30s", show_default=True, help="Time between looks.")
+@click.option("--interval", type=DURATION, default="30s", show_default=True, help="Time between looks.")
 @click.option(
     "--wait",
-    type=_Duration(),
+    type=DURATION,
     default="10m",
     show_default=True,
     help="How long after its end a pane waits for pods that have not shipped it.",
@@ -84,7 +63,11 @@ class _Listen(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--name", default="watch", show_default=True, metavar="NAME", help="The watcher whose state it is."
 )
-@click.option("--listen", type=_Listen(), help="Where to answer /metrics, /healthz and /readyz.")
+@click.option(
+    "--listen",
+    type=Parsed("HOST:PORT", parse_address),
+    help="Where to answer /metrics, /healthz and /readyz.",
+)
 @click.option(
     "--log-format",
     type=click.Choice(["auto", "json", "text"]),

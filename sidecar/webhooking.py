@@ -28,6 +28,7 @@ from sidecar.inject.names import SYSTEM_NAMESPACE
 from sidecar.inject.review import review
 from sidecar.injecting import IMAGE
 from sidecar.listening import listen, resolve
+from sidecar.parameters import Parsed
 from sidecar.settings_values import Address, parse_listen
 from sidecar.webhook_knowledge import ClusterKnowledge
 
@@ -62,25 +63,14 @@ class Options:
         return f"{name}.svc", f"{name}.svc.cluster.local", name
 
 
-class _Listen(click.ParamType):  # type: ignore[type-arg]
-    name = "HOST:PORT"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Address:
-        if isinstance(value, Address):
-            return value
-        try:
-            return parse_listen(str(value))
-        except ValueError as error:
-            self.fail(f"{value!r} {error}", param, ctx)
-
-
+_LISTEN = Parsed("HOST:PORT", parse_listen)
 _FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--listen", type=_Listen(), default="*:8443", show_default=True, help="Where reviews come in.")
+@click.option("--listen", type=_LISTEN, default="*:8443", show_default=True, help="Where reviews come in.")
 @click.option(
-    "--admin", type=_Listen(), default="*:15190", show_default=True, help="/healthz, /readyz and /metrics."
+    "--admin", type=_LISTEN, default="*:15190", show_default=True, help="/healthz, /readyz and /metrics."
 )
 @click.option(
     "--namespace", default=SYSTEM_NAMESPACE, show_default=True, envvar="POD_NAMESPACE", help="Its own."

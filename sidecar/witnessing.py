@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from sidecar.archive.commands import Moment
 from sidecar.audit.naming import BatchName
 from sidecar.batches import by_log
 from sidecar.consistency import Course, follow, unreadable
 from sidecar.errors import LedgerError, SidecarError, StoreError, UsageError
-from sidecar.keyring import JSON, KEY, STORE, Moment
+from sidecar.keyring import JSON, KEY, STORE
 from sidecar.ledger import base64text
 from sidecar.ledger.cosignature import CosignerKey, cosign
 from sidecar.ledger.note import Note

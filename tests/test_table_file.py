@@ -79,7 +79,7 @@ def test_parquet_keeps_its_types(tmp_path: Path) -> None:
     [
         (b"", "its first line is no header of different names: give a CSV with one"),
         (b"a,a\n1,2\n", "its first line is no header of different names: give a CSV with one"),
-        (b"a,b\n1,2\n3\n", "about line 3: 1 values for 2 columns: mend it"),
+        (b"a,b\n1,2\n3\n", "line 3 has 1 values for 2 columns: mend it"),
         (b"a\n\xff\xfe\n", "is no CSV file in UTF-8"),
         (b"a\n" + b"x" * 200_000, "is no CSV file in UTF-8 (field larger than field limit (131072))"),
         (b"PAR1 and no more", "is a Parquet file without its end: copy it again"),

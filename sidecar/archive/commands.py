@@ -53,10 +53,14 @@ STORE = click.option(
 JSON = click.option("--json", "as_lines", is_flag=True, help="JSON instead of text.")
 
 
-class _Moment(click.ParamType):  # type: ignore[type-arg]
+class Moment(click.ParamType):  # type: ignore[type-arg]
+    """A point in time, as microseconds since 1970."""
+
     name = "TIME"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
         try:
             return when.parse(str(value), time.time_ns() // 1000)
         except ValueError as error:
@@ -106,9 +110,9 @@ def find_command(open_source: OpenSource, hasher: Hasher) -> click.Command:
         "--digest", metavar="DIGEST", help="Only of this image or artifact digest, or its beginning."
     )
     @click.option(
-        "--since", type=_Moment(), help="At or after: ISO 8601, epoch seconds, or an age such as 2h."
+        "--since", type=Moment(), help="At or after: ISO 8601, epoch seconds, or an age such as 2h."
     )
-    @click.option("--until", type=_Moment(), help="Before.")
+    @click.option("--until", type=Moment(), help="Before.")
     @click.option(
         "--status", type=click.IntRange(100, 999), metavar="N", help="Only answers with this status."
     )

@@ -12,7 +12,7 @@ from sidecar.quality.expectations import TRANSLATED, Imported, read_suite
 from sidecar.quality.rules import FieldRules, names_of
 from sidecar.quality.schema_file import parse_schema
 from sidecar.quality.schema_text import write_schema
-from sidecar.training_file import read_columns
+from sidecar.table_file import whole_table
 from tests.quality.tables import checked
 
 DATA = Path(__file__).parent / "data" / "great_expectations"
@@ -41,7 +41,7 @@ def of(*expectations: tuple[str, dict[str, Any]]) -> Imported:
 @pytest.mark.parametrize("version", SUITES)
 def test_rules_find_the_rows_that_great_expectations_did_not_expect(version: str) -> None:
     imported = suite(version)
-    table = {f"inputs.{name}": values for name, values in read_columns(DATA / "table.csv").items()}
+    table = {f"inputs.{name}": values for name, values in whole_table(DATA / "table.csv").items()}
     found = {name: len(verdict.violated) for name, verdict in checked(imported.schema, table).items()}
     left_out = [name for name, _ in imported.left_out]
     compared = set()
