@@ -11,7 +11,8 @@
     ├── StoreError               the record store refused or could not be reached
     │   ├── RecordNotFound       no such record in this store
     │   ├── ObjectExists         another writer put an object of that name first
-    │   └── ObjectMissing        no object of that name
+    │   ├── ObjectMissing        no object of that name
+    │   └── ObjectUnreadable     an object is there and is not what it should be
     ├── LedgerError              a note, key, proof or receipt that is not what it should be
     │   └── SiteLogBroken        an entry of the site log is not what was appended
     ├── PrivacyError             a key is missing or does not open what it should
@@ -79,6 +80,10 @@ class ObjectExists(StoreError):
 
 class ObjectMissing(StoreError):
     """The store holds no object of that name."""
+
+
+class ObjectUnreadable(StoreError):
+    """The object is there and is not what it should be: asking the store again does not help."""
 
 
 class LedgerError(SidecarError):

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from urllib.parse import unquote
 
-from sidecar.errors import StoreError, UsageError
+from sidecar.errors import ObjectUnreadable, StoreError, UsageError
 from sidecar.fleet.naming import PANES, PLANS, PaneName, date_of, day, parse, stamp
 from sidecar.fleet.pane_file import PaneFile, read
 from sidecar.objects import Store
@@ -46,29 +46,40 @@ class FleetStore:
                     yield found
 
     def plan(self, digest: str) -> Plan:
-        """The plan of that digest. Raises StoreError for one that is not there or not what its name says."""
+        """The plan of that digest.
+
+        Raises ObjectMissing for one that is not there, ObjectUnreadable for one that is not what its
+        name says.
+        """
         known = self._plans.get(digest)
         if known is None:
             name = f"{PLANS}/{digest}.json"
             try:
                 known = Plan.decode(self.store.get(name))
             except UsageError as error:
-                raise StoreError(f"{name}: {error}") from error
+                raise ObjectUnreadable(f"{name}: {error}") from error
             if known.digest != digest:
-                raise StoreError(f"{name}: its content is another plan's: restore it")
+                raise ObjectUnreadable(f"{name}: its content is another plan's: restore it")
             self._plans[digest] = known
             while len(self._plans) > PLANS_KEPT:
                 del self._plans[next(iter(self._plans))]
         return known
 
     def read(self, names: Iterable[PaneName]) -> Iterator[PaneFile | StoreError]:
-        """The files in the order of their names, some read ahead; an error in place of one that cannot be."""
+        """The files in the order of their names, some read ahead; an error in place of one that cannot be.
+
+        ObjectUnreadable if that is the file's own fault.
+        """
 
         def one(name: PaneName) -> PaneFile | StoreError:
             try:
-                return read(name.name, self.store.get(name.name))
+                data = self.store.get(name.name)
             except StoreError as error:
                 return error
+            try:
+                return read(name.name, data)
+            except StoreError as error:
+                return ObjectUnreadable(str(error))
 
         waiting = iter(names)
         with ThreadPoolExecutor(READS_AT_ONCE, thread_name_prefix="panes") as pool:

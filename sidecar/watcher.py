@@ -12,8 +12,8 @@ import msgspec
 from sidecar.alarm_store import TAKE_OVER_US, AlarmStore, Told, notice_of
 from sidecar.alerting.notice import Notice
 from sidecar.clock import Clock
-from sidecar.errors import ObjectMissing, StoreError, UsageError
-from sidecar.fleet.naming import PaneName
+from sidecar.errors import ObjectMissing, ObjectUnreadable, StoreError, UsageError
+from sidecar.fleet.naming import PaneName, stamp
 from sidecar.fleet.pane_file import Series
 from sidecar.fleet.sums import Sum
 from sidecar.fleet_store import FleetStore
@@ -90,7 +90,8 @@ class Watcher:
         self._swept_us = 0
         self._fresh = True
         """Whether nothing was taken before: then everything since the beginning is looked through once."""
-        self._unread: set[str] = set()
+        self._unread: dict[PaneName, str] = {}
+        """Files that were left out, and why; the next process tries them again."""
         self._told: dict[str, Told] = {}
         self._done: list[tuple[Series, Notice]] = []
         self.runs: dict[Series, SeriesRun] = {}
@@ -100,8 +101,8 @@ class Watcher:
     def look(self) -> int:
         """Takes what is new, evaluates what is complete, keeps and tells what follows.
 
-        Returns the number of files taken. Raises StoreError when the store
-        cannot be listed or written; then the next look goes on from there.
+        Returns the number of files taken. Raises StoreError when the store cannot
+        be listed, read or written; then the next look goes on from there.
         """
         now_us = self._clock.wall_us()
         taken = self._take_new(now_us)
@@ -139,10 +140,16 @@ class Watcher:
         names.sort(key=lambda name: name.order)
         taken = 0
         for name, found in zip(names, self._fleet.read(names), strict=True):
-            if isinstance(found, StoreError):
-                self._unreadable(name, found)
+            if isinstance(found, ObjectMissing):
                 continue
-            run = self._run(found.facts.series, found.facts.plan)
+            try:
+                if isinstance(found, StoreError):
+                    raise found
+                run = self._run(found.facts.series, found.facts.plan)
+            except (ObjectMissing, ObjectUnreadable) as error:
+                # One file, or one plan, keeps no other model from being watched.
+                self._leave_out(name, error)
+                continue
             if run is not None:
                 taken += run.assembly.take(found, now_us)
                 # Late counts are in the store for whoever adds them up; the detectors do without.
@@ -151,21 +158,23 @@ class Watcher:
             self._swept_us = now_us
             for run in self.runs.values():
                 run.assembly.writers.forget(now_us - HORIZON_US - SWEEP_EVERY_US)
+            oldest = stamp(now_us - HORIZON_US - SWEEP_EVERY_US)
+            self._unread = {name: why for name, why in self._unread.items() if name.shipped >= oldest}
         self.health.files += taken
         self._fresh = False
         return taken
 
     def _known(self, name: PaneName) -> bool:
-        return name.name in self._unread or any(
+        return name in self._unread or any(
             run.assembly.writers.has(name.writer, name.serial) for run in self.runs.values()
         )
 
-    def _unreadable(self, name: PaneName, error: StoreError) -> None:
-        if isinstance(error, ObjectMissing) or name.name in self._unread:
-            return
-        log.error("%s", error)
+    def _leave_out(self, name: PaneName, error: StoreError) -> None:
+        why = str(error)
+        if why not in self._unread.values():
+            log.error("%s; left out: restore it and start again", why)
         self.health.unreadable += 1
-        self._unread.add(name.name)
+        self._unread[name] = why
 
     def _run(self, series: Series, plan: str) -> SeriesRun | None:
         known = self.runs.get(series)
@@ -258,7 +267,11 @@ class Watcher:
                 raise UsageError(f"watch state: format {state.format}, this build reads {STATE_FORMAT}")
             self._fresh = False
             for series, assembly, evaluator, stepped_us in state.series:
-                plan = self._fleet.plan(series.plan)
+                try:
+                    plan = self._fleet.plan(series.plan)
+                except (ObjectMissing, ObjectUnreadable) as error:
+                    log.error("%s: %s", series.text, error)
+                    continue
                 self.runs[series] = SeriesRun.restore(
                     series, plan, self._wait_us, assembly, evaluator, stepped_us
                 )

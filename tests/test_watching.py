@@ -6,12 +6,14 @@ import json
 import random
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sidecar.clock import ManualClock
+from sidecar.errors import StoreError
 from sidecar.fleet.naming import parse
 from sidecar.objects import Store, open_store
 from sidecar.series_run import SeriesRun
@@ -283,6 +285,62 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(store: Path, capfd: pytest
     watched = sidecar("watch", "--store", store, "--once", *SINCE)
     assert watched.code == 0
     assert damaged.name in capfd.readouterr().err
+
+
+class Unsteady:
+    """A store that lists and does not answer further while it is `away`."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.away = True
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def get(self, name: str) -> bytes:
+        if self.away and name.endswith(".parquet"):
+            raise StoreError("no answer in time")
+        return self._store.get(name)
+
+
+def test_files_that_a_store_did_not_give_are_taken_once_it_does(store: Path) -> None:
+    unsteady = Unsteady(open_store(str(store)))
+    clock = ManualClock(T0_US + 200 * MINUTE_US)
+    waiting = watcher(unsteady, clock)
+    with pytest.raises(StoreError, match="no answer"):
+        waiting.look()
+    assert (waiting.health.looked_us, waiting.health.unreadable) == (0, 0)
+    unsteady.away = False
+    clock.advance(30)
+    assert waiting.look() == len(list(store.rglob("*.parquet")))
+    lived = watcher(open_store(str(store)), clock, name="other")
+    lived.look()
+    assert outline(waiting) == outline(lived) != []
+
+
+@pytest.mark.parametrize("spoil", [Path.unlink, lambda plan: plan.write_bytes(b"{}")])
+def test_a_plan_that_is_lost_keeps_no_other_model_from_being_watched(
+    tmp_path: Path, spoil: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
+) -> None:
+    root = tmp_path / "store"
+    root.mkdir()
+    opened = open_store(str(root))
+    pods = [Pod("a", baseline(0), opened, "kept"), Pod("b", baseline(1), opened, "lost")]
+    traffic(pods, 12)
+    (plan,) = [name for name, _ in pods[1].objects if "/plans/" in name]
+    assert sidecar("watch", "--store", root, "--once", *SINCE).code == 0
+    spoil(root / plan)
+    for name in ("watch", "new"):
+        assert sidecar("watch", "--store", root, "--once", "--name", name, *SINCE).code == 0
+        assert plan in capfd.readouterr().err
+    clock = ManualClock(T0_US + 60 * MINUTE_US)
+    made = watcher(opened, clock)
+    made.look()
+    assert [series.model for series in made.runs] == ["kept"]
+    files = sum(name.endswith(".parquet") for name, _ in pods[1].objects)
+    assert made.health.unreadable == files
+    assert made.look() == 0
+    assert made.health.unreadable == files
 
 
 def test_a_store_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
