@@ -31,6 +31,8 @@ class KubeApi:
         self.tokens = {TOKEN}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and query of every request, in order."""
+        self.writes: list[tuple[str, str, str]] = []
+        """Token, method and path of every request that came through to change something, in order."""
         self.faults: list[tuple[Callable[[web.Request], bool], web.Response | str]] = []
         """Taken in order by the first request that each fits: a response, or `cut`."""
         self.page = 2
@@ -123,7 +125,8 @@ class KubeApi:
                 assert request.transport is not None
                 request.transport.abort()
                 return web.Response()
-        if request.headers.get("Authorization", "").removeprefix("Bearer ") not in self.tokens:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if token not in self.tokens:
             return _status(401, "Unauthorized")
         if any(each in request.path for each in self.forbidden):
             return _status(403, f"{request.path} is forbidden")
@@ -139,6 +142,7 @@ class KubeApi:
                     if name is None
                     else self._read(collection, namespace, name)
                 )
+            self.writes.append((token, request.method, request.path))
             body = json.loads(await request.read())
             if request.method == "POST":
                 return self._create(collection, namespace, body)
