@@ -116,5 +116,5 @@ def _service(service: Object) -> Object:
     metadata, spec = service.get("metadata") or {}, service.get("spec") or {}
     return {
         "metadata": {"name": str(metadata.get("name")), "namespace": str(metadata.get("namespace"))},
-        "spec": {key: spec.get(key) or {} for key in ("selector",)} | {"ports": spec.get("ports") or []},
+        "spec": {"selector": spec.get("selector") or {}, "ports": spec.get("ports") or []},
     }

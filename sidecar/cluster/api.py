@@ -23,7 +23,6 @@ Object = dict[str, Any]
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 JSON_PATCH = "application/json-patch+json"
-MERGE_PATCH = "application/merge-patch+json"
 _REREAD_S = 60.0
 _TIMEOUT_S = 30.0
 _TRIES = 5
@@ -255,12 +254,11 @@ async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[Object]:
     held = bytearray()
     async for chunk in response.content.iter_any():
         held += chunk
-        *whole, rest = bytes(held).split(b"\n") if b"\n" in chunk else (bytes(held),)
         if b"\n" not in chunk:
             if len(held) > _MOST_BYTES:
                 raise ValueError("an event is too large")
             continue
-        held = bytearray(rest)
+        *whole, held = held.split(b"\n")
         for line in whole:
             if line.strip():
                 yield json.loads(line)
