@@ -21,7 +21,7 @@ FROM ${BASE}
 # For `sidecar intercept`, which the init container of an injected pod runs.
 RUN apt-get update -qq \
  && apt-get install -y -qq --no-install-recommends nftables \
- && rm -rf /var/lib/apt/lists/*
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log
 COPY --from=build /opt/sidecar /opt/sidecar
 ENV PATH=/opt/sidecar/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

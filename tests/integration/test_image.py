@@ -144,6 +144,7 @@ def test_the_image_records_without_rights_on_a_read_only_root(tmp_path: Path, po
     assert podman("exec", sidecar, "id", "-u").strip() == "65532"
     tools = podman("exec", sidecar, "sh", "-c", "command -v pip pip3 gcc cc; touch /x; true", check=False)
     assert tools == "", "nothing to build with, and nothing to write to"
+    assert podman("exec", sidecar, "sh", "-c", "command -v nft").strip(), "`sidecar intercept` needs it"
     podman("stop", "--time", "40", sidecar)
     assert podman("inspect", "--format", "{{.State.ExitCode}}", sidecar).strip() == "0"
     until_said(podman, sidecar, "everything shipped")
