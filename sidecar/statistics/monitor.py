@@ -81,7 +81,8 @@ class Monitor:
         self._previous: Baseline | None = None
         self._switch: dict[str, Any] | None = None
         self._trouble = ""
-        self._warmup: Warmup | None = Warmup.begin(settings.baseline_exchanges, settings.watch.features)
+        named = settings.watch.named("inputs"), settings.watch.named("outputs")
+        self._warmup: Warmup | None = Warmup.begin(settings.baseline_exchanges, *named)
         if baseline is not None:
             self._begin(Plan(baseline, settings.watch, token, checks))
 

@@ -9,6 +9,7 @@ from sidecar.statistics.field_tally import Span
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.tally import Vector
+from sidecar.statistics.warmup import MAX_INPUTS, MAX_OUTPUTS
 
 MOST: Final = 64
 """Columns that are told of."""
@@ -23,19 +24,26 @@ class News:
     """What came and went since the baseline was frozen."""
 
     def __init__(self, plan: Plan) -> None:
-        self._inputs = frozenset(field.name for field in plan.baseline.inputs)
-        self._outputs = frozenset(field.name for field in plan.baseline.outputs)
+        self._sides = [
+            (side, plan.names[side], plan.watch.named(side))
+            for side, most in (("inputs", MAX_INPUTS), ("outputs", MAX_OUTPUTS))
+            # Where there was no room for all columns in the baseline, nobody knows which are new.
+            if len(plan.names[side]) < most
+        ]
         self._spans = [span for span in plan.spans if not span.field.aspect and _usual(span)]
         self._appeared: dict[str, int] = {}
         self._vanished: dict[str, int] = {}
 
     def appeared(self, rows: Rows, start_us: int) -> None:
         """Looks for columns that the baseline does not have."""
-        for side, watched in (("inputs", self._inputs), ("outputs", self._outputs)):
+        if len(self._appeared) >= MOST:
+            return
+        for side, known, named in self._sides:
             for table in rows.table(side):
-                if len(self._appeared) >= MOST:
-                    return
-                for name in table.keys() - watched:
+                new = table.keys() - known
+                for name in sorted(new & named if named else new):
+                    if len(self._appeared) >= MOST:
+                        return
                     self._appeared.setdefault(f"{side}.{name}"[:MOST_NAME], start_us)
 
     def closed(self, start_us: int, vector: Vector) -> None:

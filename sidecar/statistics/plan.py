@@ -66,27 +66,27 @@ class Plan:
         """
         self.baseline = baseline
         self.watch = watch or WatchSpec()
-        fields = [(f"inputs.{field.name}", field) for field in baseline.inputs]
-        fields += [(f"outputs.{field.name}", field) for field in baseline.outputs]
+        fields: list[tuple[str, FieldBaseline]] = []
+        self.names: dict[str, frozenset[str]] = {}
+        """The watched fields of `inputs` and of `outputs`."""
+        for side, known in (("inputs", baseline.inputs), ("outputs", baseline.outputs)):
+            named = self.watch.named(side)
+            watched = [field for field in known if not named or field.name in named]
+            fields += [(f"{side}.{field.name}", field) for field in watched]
+            self.names[side] = frozenset(field.name for field in watched)
         self._counters = {path: FieldCounter(field) for path, field in fields}
         self.fields = [FieldTally(path, field, self.coded) for path, field in fields]
         self.exchange = [
             ExchangeTally(f"exchange.{field.name}", field, FieldCounter(field)) for field in baseline.exchange
         ]
-        head = HeadTally(
-            frozenset(field.name for field in baseline.inputs),
-            frozenset(field.name for field in baseline.outputs),
-        )
+        head = HeadTally(self.names["inputs"], self.names["outputs"])
         by_path: dict[str, FieldBaseline] = fields_by_path(baseline)
         rule = self.watch.rule
         self.bands = band_tallies(self.watch.bands, rule, by_path, token)
         self.means = mean_tallies(self.watch.means, by_path)
         self.segments = segment_tallies(self.watch.segments, rule, by_path, token)
         self.groups = group_tallies(self.watch.bias, rule, by_path, self.watch.favourable, token=token)
-        self.joint: list[ProjectionTally | PairTally] = [
-            *(ProjectionTally(projection, self.coded) for projection in baseline.projections),
-            *(PairTally(pair, self.coded) for pair in baseline.pairs),
-        ]
+        self.joint = self._joint()
         rules = self.watch.rules
         self.rules = [RuleTally(rules, checks)] if rules is not None and rules.rules else []
         """One tally for all data-quality rules, if there are any."""
@@ -109,6 +109,20 @@ class Plan:
             self.places[tally.name] = Place(tally, at)
             at += tally.size
         self.size = at
+
+    def _joint(self) -> list[ProjectionTally | PairTally]:
+        """What is counted of fields together, where all of them are watched."""
+        projections = (
+            ProjectionTally(each, self.coded)
+            for each in self.baseline.projections
+            if self.names["inputs"].issuperset(each.inputs)
+        )
+        pairs = (
+            PairTally(each, self.coded)
+            for each in self.baseline.pairs
+            if {each.first, each.second} <= self._counters.keys()
+        )
+        return [*projections, *pairs]
 
     def empty(self) -> Vector:
         """A vector of zeros."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -107,13 +107,9 @@ class Warmup(msgspec.Struct):
     """Per exchange, the values of `exchange.WATCHED`."""
 
     @classmethod
-    def begin(cls, wanted: int, features: Sequence[str] = ()) -> Warmup:
-        """Nothing yet. `features` are the paths to watch, if not just the first ones."""
-        sides = []
-        for side, limit in (("inputs.", MAX_INPUTS), ("outputs.", MAX_OUTPUTS)):
-            names = [path.removeprefix(side) for path in features if path.startswith(side)]
-            sides.append(Columns(limit, names))
-        return cls(wanted, sides[0], sides[1])
+    def begin(cls, wanted: int, inputs: Iterable[str] = (), outputs: Iterable[str] = ()) -> Warmup:
+        """Nothing yet. Where fields are named, they are the only ones of their side; else the first come."""
+        return cls(wanted, Columns(MAX_INPUTS, sorted(inputs)), Columns(MAX_OUTPUTS, sorted(outputs)))
 
     def add(self, sample: Sample) -> bool:
         """Takes one exchange in; True once there is enough.

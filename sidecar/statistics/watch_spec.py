@@ -56,6 +56,11 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     def budget(self) -> Budget:
         return parse_budget(self.false_alarms)
 
+    def named(self, side: str) -> frozenset[str]:
+        """The fields of `inputs` or `outputs` that `features` names; empty where all are watched."""
+        prefix = side + "."
+        return frozenset(path.removeprefix(prefix) for path in self.features if path.startswith(prefix))
+
     def without_sections(self) -> WatchSpec:
         """Only what needs nothing of a baseline: budget, features, weights and the decision."""
         return WatchSpec(
