@@ -35,7 +35,7 @@ MAX_SHARES = 20
 
 
 def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
-    """Exchanges, rows, and by name `features`, `outputs`, `exchange`, `joint` and `bands`, for one vector."""
+    """Exchanges, rows, and by name all that the plan counts, for one vector: a pane's or any sum of them."""
     summary: dict[str, Any] = {
         "exchanges": int(vector[EXCHANGES]),
         "instances": int(vector[ROWS]),
@@ -63,12 +63,21 @@ def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
         tally.name.removeprefix("segment/"): _segments(tally, plan.part(vector, tally.name))
         for tally in plan.segments
     }
-    summary |= {"bias": {}, "information": {}}
+    return summary | bias_summary(plan, vector)
+
+
+def bias_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
+    """`bias` and `information` by entry of the watch file: figures, and of bias a sentence per group."""
+    found: dict[str, Any] = {"bias": {}, "information": {}}
     for tally in plan.groups:
         kind, _, name = tally.name.partition("/")
-        report = bias_report if kind == "bias" else information_report
-        summary[kind][name] = msgspec.to_builtins(report(tally, plan.part(vector, tally.name)))
-    return summary
+        counts = plan.part(vector, tally.name)
+        if kind == "bias":
+            report = bias_report(tally, counts)
+            found[kind][name] = msgspec.to_builtins(report) | {"sentences": report.sentences()}
+        else:
+            found[kind][name] = msgspec.to_builtins(information_report(tally, counts))
+    return found
 
 
 def _segments(tally: SegmentTally, counts: Vector) -> list[dict[str, Any]]:

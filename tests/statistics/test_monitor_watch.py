@@ -45,6 +45,23 @@ def given_baseline() -> Baseline:
     return baseline
 
 
+def test_the_figures_of_bias_and_their_words_are_in_totals_and_window() -> None:
+    entry = {"protected": "inputs.black", "reference": "no", "legitimate": ["inputs.score"]}
+    monitor = watching({"decision": "outputs.approved == 1", "bias": [entry]})
+    monitor.add(every(traffic(1500, 2)))
+    summary = monitor.summary()
+    for shown in (summary, summary["window"]):
+        bias = shown["bias"]["inputs.black"]
+        reference, group = bias["groups"]
+        assert (reference["verdict"], group["verdict"]) == ("reference", "below")
+        assert group["selection_rate"]["value"] == pytest.approx(0.4, abs=0.06)
+        assert group["impact_ratio"]["high"] < 0.8
+        assert group["fisher_p"] < 1e-9
+        assert "yes: " in bias["sentences"][1]
+        assert bias["sentences"][1].endswith("below 0.8")
+        assert shown["information"]["inputs.black"]["p"] < 1e-9
+
+
 @pytest.mark.parametrize("known", [False, True], ids=["first exchanges", "given baseline"])
 def test_features_that_are_named_are_watched_and_no_others(known: bool) -> None:
     monitor = watching({"features": ["inputs.score"]}, given_baseline() if known else None)
