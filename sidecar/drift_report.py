@@ -14,6 +14,7 @@ from sidecar.fleet.assembly import Assembled, Tallied
 from sidecar.fleet.naming import PaneName
 from sidecar.fleet.pane_file import PaneFile, Series
 from sidecar.fleet.sums import Sum, vector
+from sidecar.fleet.writers import Writers, missing
 from sidecar.fleet_store import FleetStore
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
@@ -81,7 +82,8 @@ class DriftReport:
     until_us: int | None
     series: list[SeriesReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
-    missing_files: int = 0
+    missing_files: int | None = None
+    """Files between those that are there; None where other series' files were not looked for."""
     tallied: Tallied = field(default_factory=Tallied)
 
     @property
@@ -177,23 +179,27 @@ class Sweep:
                 told.refused += behind.exchanges
         for alarm in each.run.evaluator.alarms():
             each.seen_alarms[alarm.id] = alarm
-        self._report.missing_files += sum(writer.missing for writer in assembly.writers.by_id.values())
         for name in ("on_time", "late", "overdue", "recounted", "repeated_files", "refused"):
             setattr(told, name, getattr(told, name) + getattr(assembly.tallied, name))
-        told.refused += each.run.refused
 
 
-def selected(
-    fleet: FleetStore, folders: Iterable[str], since_us: int | None, until_us: int | None
-) -> list[PaneName]:
-    """Files that may hold panes of the span; a file is shipped after its panes."""
+def selected(names: Iterable[PaneName], since_us: int | None, until_us: int | None) -> list[PaneName]:
+    """Those that may hold panes of the span."""
     return [
         name
-        for folder in folders
-        for name in fleet.shipped_since(folder, since_us or 0)
+        for name in names
         if (until_us is None or name.first_us < until_us)
         and (since_us is None or name.last_us >= since_us - 1_000_000)
     ]
+
+
+def missing_files(names: Iterable[PaneName]) -> int:
+    """Files between these, which are all that their writers shipped since some time."""
+    writers = Writers()
+    for name in names:
+        if not writers.has(name.writer, name.serial):
+            writers.take(name.writer, name.serial, 0)
+    return missing([writers])
 
 
 def as_json(report: DriftReport) -> dict[str, Any]:

@@ -10,7 +10,15 @@ import click
 from sidecar.archive.commands import Moment
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
-from sidecar.drift_report import DriftReport, SeriesReport, Sweep, as_json, selected, source_psi
+from sidecar.drift_report import (
+    DriftReport,
+    SeriesReport,
+    Sweep,
+    as_json,
+    missing_files,
+    selected,
+    source_psi,
+)
 from sidecar.errors import SidecarError, StoreError, UsageError
 from sidecar.fleet_store import FleetStore
 from sidecar.keyring import JSON, STORE
@@ -64,8 +72,13 @@ def drift(
         raise UsageError("drift: --until is not after --since: give a later time")
     fleet = FleetStore(for_command(store))
     report = DriftReport(store, since, until)
-    names = selected(fleet, fleet.folders(model, digest), since, until)
-    Sweep(fleet, report, by == "pod").over(names)
+    # A file is shipped after its panes.
+    shipped = [
+        name for folder in fleet.folders(model, digest) for name in fleet.shipped_since(folder, since or 0)
+    ]
+    if model is None and digest is None:
+        report.missing_files = missing_files(shipped)
+    Sweep(fleet, report, by == "pod").over(selected(shipped, since, until))
     if html is not None:
         _write(html, report)
     _print(report, as_json)

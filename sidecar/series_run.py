@@ -26,15 +26,13 @@ class SeriesRun:
             plan.quantities, plan.watch.budget, series.pane_us, segments=plan.segment_parts()
         )
         self.stepped_us = 0
-        self.refused = 0
-        """Exchanges of panes that do not fit the plan."""
 
     def vector(self, pane: Assembled) -> Vector | None:
         """The pane's counts in the plan's order; None, and counted, when they do not fit."""
         try:
             return vector(pane.sum.counts, self.layout)
         except ValueError:
-            self.refused += pane.sum.exchanges
+            self.assembly.tallied.refused += pane.sum.exchanges
             return None
 
     def step(self, pane: Assembled) -> list[Alarm]:

@@ -18,10 +18,9 @@ OUTCOMES = ("sent", "failed", "refused", "dropped")
 class WatchCollector(Collector):
     """Reads watcher and courier anew for every scrape."""
 
-    def __init__(self, watcher: Watcher, sender: Courier, now_us: int) -> None:
+    def __init__(self, watcher: Watcher, sender: Courier) -> None:
         self._watcher = watcher
         self._sender = sender
-        self._now_us = now_us
 
     def collect(self) -> Iterator[Metric]:
         yield from self._looks()
@@ -43,6 +42,14 @@ class WatchCollector(Collector):
         yield CounterMetricFamily(
             "sidecar_watch_unreadable_files", "Files of panes that cannot be read", health.unreadable
         )
+        yield GaugeMetricFamily(
+            "sidecar_watch_left_out_series", "Series for which there is no room", health.left_out_series
+        )
+        missing = self._watcher.missing_files
+        if missing is not None:
+            yield GaugeMetricFamily(
+                "sidecar_watch_missing_files", "Files that lie between those taken", missing
+            )
 
     def _series(self) -> Iterator[Metric]:
         exchanges = CounterMetricFamily(
@@ -51,9 +58,6 @@ class WatchCollector(Collector):
             labels=("model", "digest", "plan", "outcome"),
         )
         labels = ("model", "digest", "plan")
-        missing = GaugeMetricFamily(
-            "sidecar_watch_missing_files", "Files that lie between those taken", labels=labels
-        )
         behind = GaugeMetricFamily(
             "sidecar_watch_evaluated_seconds",
             "Up to when panes are evaluated, seconds since 1970",
@@ -68,10 +72,9 @@ class WatchCollector(Collector):
             named = (series.model, series.digest, series.plan[:12])
             for outcome in TALLIED:
                 exchanges.add_metric((*named, outcome), getattr(run.assembly.tallied, outcome))
-            missing.add_metric(named, sum(each.missing for each in list(run.assembly.writers.by_id.values())))
             behind.add_metric(named, run.assembly.handed_to_us / 1e6)
             unproven.add_metric(named, sum(not promise.kept for promise in run.evaluator.promises()))
-        yield from (exchanges, missing, behind, unproven)
+        yield from (exchanges, behind, unproven)
 
     def _alarms(self) -> Metric:
         family = GaugeMetricFamily(
@@ -100,8 +103,8 @@ class WatchCollector(Collector):
         yield from (family, waiting)
 
 
-def exposition(watcher: Watcher, sender: Courier, now_us: int) -> bytes:
+def exposition(watcher: Watcher, sender: Courier) -> bytes:
     """The text a scrape gets."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(WatchCollector(watcher, sender, now_us))
+    registry.register(WatchCollector(watcher, sender))
     return generate_latest(registry)

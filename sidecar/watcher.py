@@ -16,6 +16,7 @@ from sidecar.errors import ObjectMissing, ObjectUnreadable, StoreError, UsageErr
 from sidecar.fleet.naming import PaneName, stamp
 from sidecar.fleet.pane_file import Series
 from sidecar.fleet.sums import Sum
+from sidecar.fleet.writers import missing
 from sidecar.fleet_store import FleetStore
 from sidecar.objects import Store
 from sidecar.series_run import SeriesRun
@@ -54,6 +55,7 @@ class Health:
     files: int = 0
     unreadable: int = 0
     left_out_series: int = 0
+    """Series in the last look for which there is no room."""
 
 
 class Watcher:
@@ -127,6 +129,13 @@ class Watcher:
             for alarm in run.evaluator.alarms()
         ]
 
+    @property
+    def missing_files(self) -> int | None:
+        """Files between those that were taken; None where other models' files are not looked for."""
+        if self._model is not None:
+            return None
+        return missing(run.assembly.writers for run in list(self.runs.values()))
+
     def _take_new(self, now_us: int) -> int:
         sweep = now_us - self._swept_us >= SWEEP_EVERY_US
         back_us = HORIZON_US if sweep else max(RECENT_US, 2 * self._wait_us)
@@ -139,6 +148,7 @@ class Watcher:
         ]
         names.sort(key=lambda name: name.order)
         taken = 0
+        left_out: set[Series] = set()
         for name, found in zip(names, self._fleet.read(names), strict=True):
             if isinstance(found, ObjectMissing):
                 continue
@@ -150,7 +160,9 @@ class Watcher:
                 # One file, or one plan, keeps no other model from being watched.
                 self._leave_out(name, error)
                 continue
-            if run is not None:
+            if run is None:
+                left_out.add(found.facts.series)
+            else:
                 taken += run.assembly.take(found, now_us)
                 # Late counts are in the store for whoever adds them up; the detectors do without.
                 run.assembly.behind = Sum()
@@ -160,6 +172,9 @@ class Watcher:
                 run.assembly.writers.forget(now_us - HORIZON_US - SWEEP_EVERY_US)
             oldest = stamp(now_us - HORIZON_US - SWEEP_EVERY_US)
             self._unread = {name: why for name, why in self._unread.items() if name.shipped >= oldest}
+        if len(left_out) > self.health.left_out_series:
+            log.error("%d series are watched, %d more are left out", len(self.runs), len(left_out))
+        self.health.left_out_series = len(left_out)
         self.health.files += taken
         self._fresh = False
         return taken
@@ -180,7 +195,6 @@ class Watcher:
         known = self.runs.get(series)
         if known is None:
             if len(self.runs) >= MOST_SERIES:
-                self.health.left_out_series += 1
                 return None
             same = [each for each in self.runs if (each.model, each.digest) == (series.model, series.digest)]
             if same:

@@ -198,7 +198,7 @@ async def _served(
     clock = SystemClock()
 
     async def scrape(request: web.Request) -> web.Response:
-        body = exposition(watcher, sender, clock.wall_us())
+        body = exposition(watcher, sender)
         return web.Response(body=body, headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
 
     async def health(request: web.Request) -> web.Response:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sidecar.clock import ManualClock
-from sidecar.errors import StoreError
+from sidecar.alerting.courier import Courier
+from sidecar.alerting.outbox import Rate
+from sidecar.alerting.target import parse_target
+from sidecar.clock import ManualClock, SystemClock
+from sidecar.console.metrics import FAMILIES
 from sidecar.fleet.naming import parse
 from sidecar.objects import Store, open_store
 from sidecar.series_run import SeriesRun
+from sidecar.watch_metrics import exposition
 from sidecar.watcher import Watcher
 from tests.support.commands import sidecar
 from tests.support.fleet import DIGEST, MINUTE_US, T0_US, Pod, baseline, traffic
@@ -48,6 +52,11 @@ def store(shifted: Path, tmp_path: Path) -> Path:
 def watcher(store: Store, clock: ManualClock, **changed: object) -> Watcher:
     given = {"name": "watch", "instance": "one", "since_us": T0_US, "wait_us": 10 * MINUTE_US}
     return Watcher(store, clock, None, **{**given, **changed})  # type: ignore[arg-type]
+
+
+def scraped(made: Watcher) -> str:
+    sender = Courier([parse_target("webhook+http://h/secret")], Rate(1, 1.0), SystemClock())
+    return exposition(made, sender).decode()
 
 
 def outline(made: Watcher) -> list[tuple[str, str, str, int, int]]:
@@ -287,62 +296,6 @@ def test_a_damaged_file_is_named_and_the_rest_goes_on(store: Path, capfd: pytest
     assert damaged.name in capfd.readouterr().err
 
 
-class Unsteady:
-    """A store that lists and does not answer further while it is `away`."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.away = True
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
-
-    def get(self, name: str) -> bytes:
-        if self.away and name.endswith(".parquet"):
-            raise StoreError("no answer in time")
-        return self._store.get(name)
-
-
-def test_files_that_a_store_did_not_give_are_taken_once_it_does(store: Path) -> None:
-    unsteady = Unsteady(open_store(str(store)))
-    clock = ManualClock(T0_US + 200 * MINUTE_US)
-    waiting = watcher(unsteady, clock)
-    with pytest.raises(StoreError, match="no answer"):
-        waiting.look()
-    assert (waiting.health.looked_us, waiting.health.unreadable) == (0, 0)
-    unsteady.away = False
-    clock.advance(30)
-    assert waiting.look() == len(list(store.rglob("*.parquet")))
-    lived = watcher(open_store(str(store)), clock, name="other")
-    lived.look()
-    assert outline(waiting) == outline(lived) != []
-
-
-@pytest.mark.parametrize("spoil", [Path.unlink, lambda plan: plan.write_bytes(b"{}")])
-def test_a_plan_that_is_lost_keeps_no_other_model_from_being_watched(
-    tmp_path: Path, spoil: Callable[[Path], object], capfd: pytest.CaptureFixture[str]
-) -> None:
-    root = tmp_path / "store"
-    root.mkdir()
-    opened = open_store(str(root))
-    pods = [Pod("a", baseline(0), opened, "kept"), Pod("b", baseline(1), opened, "lost")]
-    traffic(pods, 12)
-    (plan,) = [name for name, _ in pods[1].objects if "/plans/" in name]
-    assert sidecar("watch", "--store", root, "--once", *SINCE).code == 0
-    spoil(root / plan)
-    for name in ("watch", "new"):
-        assert sidecar("watch", "--store", root, "--once", "--name", name, *SINCE).code == 0
-        assert plan in capfd.readouterr().err
-    clock = ManualClock(T0_US + 60 * MINUTE_US)
-    made = watcher(opened, clock)
-    made.look()
-    assert [series.model for series in made.runs] == ["kept"]
-    files = sum(name.endswith(".parquet") for name, _ in pods[1].objects)
-    assert made.health.unreadable == files
-    assert made.look() == 0
-    assert made.health.unreadable == files
-
-
 def test_a_store_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
     for command in (("drift",), ("watch", "--once"), ("alarms",)):
         ran = sidecar(*command, "--store", tmp_path / "nowhere")
@@ -399,19 +352,9 @@ def test_the_rules_are_rules() -> None:
 
 
 def test_the_metrics_of_the_rules_exist(store: Path) -> None:
-    import re
-
-    from sidecar.alerting.courier import Courier
-    from sidecar.alerting.outbox import Rate
-    from sidecar.alerting.target import parse_target
-    from sidecar.clock import SystemClock
-    from sidecar.console.metrics import FAMILIES
-    from sidecar.watch_metrics import exposition
-
     made = watcher(open_store(str(store)), ManualClock(T0_US + 200 * MINUTE_US))
     made.look()
-    sender = Courier([parse_target("webhook+http://h/secret")], Rate(1, 1.0), SystemClock())
-    text = exposition(made, sender, T0_US).decode()
+    text = scraped(made)
     known = set(re.findall(r"^(sidecar_\w+)", text, re.M)) | {family.name for family in FAMILIES}
     rules = (Path(__file__).parents[1] / "k8s" / "prometheus-rules.yaml").read_text()
     used = {name for expr in re.findall(r"expr: (.*)", rules) for name in re.findall(r"sidecar_\w+", expr)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -27,8 +29,8 @@ class Writer(msgspec.Struct):
 
     @property
     def missing(self) -> int:
-        """Files between those that were taken."""
-        return sum(after[0] - before[1] - 1 for before, after in zip(self.runs, self.runs[1:], strict=False))
+        """Numbers between those that were taken."""
+        return _holes(self.runs)
 
     @property
     def latest(self) -> int:
@@ -56,7 +58,7 @@ class Writer(msgspec.Struct):
 
 
 class Writers(msgspec.Struct):
-    """All writers of one series."""
+    """Writers, and what was taken of each."""
 
     by_id: dict[str, Writer] = {}
 
@@ -80,3 +82,21 @@ class Writers(msgspec.Struct):
         for name in gone:
             del self.by_id[name]
         return gone
+
+
+def missing(some: Iterable[Writers]) -> int:
+    """Files between those that were taken: a writer's numbers run through all its series."""
+    runs: dict[str, list[tuple[int, int]]] = defaultdict(list)
+    for writers in some:
+        for name, writer in list(writers.by_id.items()):
+            runs[name] += writer.runs
+    return sum(_holes(sorted(each)) for each in runs.values())
+
+
+def _holes(runs: Sequence[tuple[int, int]]) -> int:
+    """Numbers in none of these runs, which ascend by their first, but between some."""
+    holes, next_one = 0, runs[0][0] if runs else 0
+    for first, last in runs:
+        holes += max(0, first - next_one)
+        next_one = max(next_one, last + 1)
+    return holes

@@ -49,6 +49,7 @@ class Pod:
         self.name, self.store = name, store
         self.clock = ManualClock(T0_US)
         self.monitor = Monitor(SETTINGS, under)
+        self.monitors = {("default", DIGEST): self.monitor}
         self.shipper = PaneShipper(Whereabouts(pod=name), 300.0, self.clock)
         self.known = Knowledge(logs={f"boot-{name}.default": LogEnd(1)})
         self.known.epochs[f"boot-{name}", "default", 1] = Epoch(
@@ -72,8 +73,7 @@ class Pod:
         self.ship()
 
     def ship(self, final: bool = False) -> None:
-        monitors = {("default", DIGEST): self.monitor}
-        made = self.shipper.take(monitors, self.known, 0, self.clock.wall_us(), final)
+        made = self.shipper.take(self.monitors, self.known, 0, self.clock.wall_us(), final)
         self.shipper.committed(final)
         for name, data in made:
             self.store.put_new(name, data)
