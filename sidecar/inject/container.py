@@ -32,6 +32,8 @@ from sidecar.inject.resources import analyst_memory, init_resources, recorder_re
 from sidecar.inject.settings import InjectSettings
 from sidecar.settings_table import BY_KEY
 
+SECRET_MODE = 0o440
+"""Keys that others may read are refused."""
 JOURNAL_SHARE = (3, 4)
 """Of its volume: an emptyDir over its limit evicts the pod, and the model with it."""
 _PINNED = re.compile(r"@(sha256:[0-9a-f]{64})$")
@@ -53,7 +55,7 @@ def recorder(
         "env": _environment(pod, capture, settings, workload),
         "ports": _ports(capture),
         "resources": recorder_resources(pod, settings),
-        "securityContext": _unprivileged(capture.fixed_user),
+        "securityContext": _unprivileged(_group(pod, settings) if capture.fixed_user else None),
         "readinessProbe": _probe(capture, "readyz") | {"periodSeconds": 5, "timeoutSeconds": 3},
         "livenessProbe": _probe(capture, "healthz")
         | {"periodSeconds": 10, "timeoutSeconds": 3, "failureThreshold": 6, "initialDelaySeconds": 10},
@@ -124,7 +126,7 @@ def volumes(settings: InjectSettings) -> list[Object]:
         },
     ]
     if settings.secret is not None:
-        found.append({"name": SECRET_VOLUME, "secret": {"secretName": settings.secret}})
+        found.append({"name": SECRET_VOLUME, "secret": {"secretName": settings.secret, "defaultMode": SECRET_MODE}})
     for volume, _, (name, key) in _files(settings):
         found.append({"name": volume, "configMap": {"name": name, "items": [{"key": key, "path": key}]}})
     return found
@@ -217,7 +219,16 @@ def _probe(capture: Capture, path: str) -> Object:
     return {"httpGet": {"path": f"/{path}", "port": HEALTH_PORT}}
 
 
-def _unprivileged(fixed_user: bool) -> Object:
+def _group(pod: Mapping[str, Any], settings: InjectSettings) -> int:
+    """The sidecar's group: the one that the files of its Secret belong to, if it has one."""
+    if settings.secret is None or "fsGroup" in child(pod, "spec", "securityContext"):
+        return USER
+    # Without fsGroup they are root's, and to set it would hand the other containers' volumes over, too.
+    return 0
+
+
+def _unprivileged(group: int | None) -> Object:
+    """`group` is None where the cluster gives user and group (OpenShift: a user of its own, and group 0)."""
     context: Object = {
         "runAsNonRoot": True,
         "readOnlyRootFilesystem": True,
@@ -225,4 +236,4 @@ def _unprivileged(fixed_user: bool) -> Object:
         "capabilities": {"drop": ["ALL"]},
         "seccompProfile": {"type": "RuntimeDefault"},
     }
-    return ({"runAsUser": USER, "runAsGroup": USER} | context) if fixed_user else context
+    return context if group is None else {"runAsUser": USER, "runAsGroup": group} | context
