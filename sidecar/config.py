@@ -82,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True):
     namespace: str | None = default("namespace")
     workload: str | None = default("workload")
     pod_uid: str | None = default("pod_uid")
+    annotations_file: str | None = default("annotations_file")
     enrolment_key: str | None = default("enrolment_key")
     analyst_memory: int = default("analyst_memory")
     decode_limit: int = default("decode_limit")

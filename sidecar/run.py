@@ -31,6 +31,7 @@ from sidecar.counters import Counters, Global, descriptor_in
 from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion, LedgerError
 from sidecar.identity.static import static_epoch
 from sidecar.journal.folder import acquire_lock, check
+from sidecar.kill_switch import KillSwitch
 from sidecar.ledger.enrolment import certify
 from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
@@ -111,6 +112,9 @@ def run(
             settings.ship_timeout_s,
             environment,
         )
+        if settings.annotations_file is not None:
+            switch = KillSwitch(Path(settings.annotations_file), lambda mode: counters.set(Global.MODE, mode))
+            stack.enter_context(switch.followed())
         try:
             control = ControlServer(journal, selector, supervisor.answer)
             stack.callback(control.close)

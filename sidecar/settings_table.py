@@ -148,6 +148,14 @@ TABLE: tuple[Setting, ...] = (
     Setting("workload", "NAME", parse_label, None, "Likewise: the Deployment, InferenceService or host."),
     Setting("pod_uid", "UID", parse_label, None, "Likewise: the pod's uid."),
     Setting(
+        "annotations_file",
+        "FILE",
+        parse_path,
+        None,
+        'File of the pod\'s annotations (downwardAPI): `sidecar.dev/splice-only: "true"` switches recording '
+        "off while the sidecar runs.",
+    ),
+    Setting(
         "enrolment_key",
         "FILE",
         parse_path,

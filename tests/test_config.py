@@ -81,6 +81,7 @@ OTHER: dict[str, tuple[str, Any]] = {
     "namespace": ("lending", "lending"),
     "workload": ("mortgage-v2", "mortgage-v2"),
     "pod_uid": ("2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11", "2b1c7a52-8f4e-4c1d-9a57-0d6f6c1e7f11"),
+    "annotations_file": ("/etc/annotations", "/etc/annotations"),
     "enrolment_key": ("enrol.key", "enrol.key"),
     "log_format": ("json", "json"),
     "log_level": ("debug", "debug"),

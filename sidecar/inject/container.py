@@ -126,7 +126,9 @@ def volumes(settings: InjectSettings) -> list[Object]:
         },
     ]
     if settings.secret is not None:
-        found.append({"name": SECRET_VOLUME, "secret": {"secretName": settings.secret, "defaultMode": SECRET_MODE}})
+        found.append(
+            {"name": SECRET_VOLUME, "secret": {"secretName": settings.secret, "defaultMode": SECRET_MODE}}
+        )
     for volume, _, (name, key) in _files(settings):
         found.append({"name": volume, "configMap": {"name": name, "items": [{"key": key, "path": key}]}})
     return found
@@ -168,6 +170,8 @@ def _environment(
         "grace": f"{grace}s",
         "ship_timeout": f"{ship}s",
     }
+    if "splice-only" not in settings.locked:
+        values["annotations_file"] = f"{POD_FOLDER}/annotations"
     if settings.baseline is not None:
         values["baseline_file"] = f"{BASELINE_FOLDER}/{settings.baseline[1]}"
     if settings.watch is not None:

@@ -205,7 +205,7 @@ OWN: tuple[Key, ...] = (
         "splice-only",
         _boolean,
         "false",
-        "`true` switches recording off in the running pod; bytes still flow.",
+        "`true` switches recording off in the running pod, about a minute after it is set; bytes still flow.",
         of_config=False,
     ),
     Key(
@@ -244,6 +244,7 @@ OWNED = frozenset(
         "listen", "upstream", "model", "image_digest", "artifact", "journal", "health", "admin", "namespace",
         "workload", "pod_uid", "journal_max_bytes", "volume_bytes", "capture_memory", "body_limit",
         "analyst_memory", "baseline_file", "watch_file", "drain_delay", "grace", "ship_timeout",
+        "annotations_file",
     }
 )  # fmt: skip
 """Settings of `sidecar run` that injection works out itself."""

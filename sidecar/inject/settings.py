@@ -43,6 +43,7 @@ class InjectSettings:
     """ConfigMap, and the key in it."""
     watch: tuple[str, str] | None = None
     splice_only: bool = False
+    """As it was when the pod was made; the sidecar follows the annotation itself."""
     native: str = "auto"
     pod_security: str = "privileged"
     openshift: bool = False
