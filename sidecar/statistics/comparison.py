@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.statistics.baseline import CONCEALED, INVALID, MISSING, TAIL, Baseline, FieldBaseline
-from sidecar.statistics.psi import psi, psi_noise
+from sidecar.statistics.psi import MAX_NOISE, psi, psi_noise
 
 Floats = npt.NDArray[np.float64]
 
@@ -54,7 +54,7 @@ def _field(before: FieldBaseline, after: FieldBaseline) -> dict[str, Any]:
     tables = _tables(before, after)
     if tables is not None:
         reference, now = tables
-        moved["insufficient"] = psi_noise(now, reference) > 0.05
+        moved["insufficient"] = psi_noise(now, reference) > MAX_NOISE
         moved["psi"] = psi(now, reference)
     return moved
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -176,14 +175,11 @@ def group_tallies(
     decision: Decision | None,
     fields: Mapping[str, FieldBaseline],
     favourable: bool = True,
-    columns: Mapping[str, Sequence[Any]] | None = None,
     token: Token | None = None,
 ) -> list[GroupTally]:
     """The tallies of all entries: one per entry, and one more where legitimate features are named.
 
-    `columns` are the baseline's own values by path, when they are at hand: they
-    tell which groups and intersections there are. `token` says what is counted
-    in place of a concealed value. Raises ValueError.
+    `token` says what is counted in place of a concealed value. Raises ValueError.
     """
     tallies = []
     for number, spec in enumerate(specs):
@@ -192,8 +188,7 @@ def group_tallies(
             outcome = parse_decision(spec.outcome or ("decision" if favourable else "not decision"), decision)
         except ValueError as error:
             raise ValueError(f"{where}: outcome: {error}") from error
-        values = [columns[path] for path in spec.paths] if _all_in(spec.paths, columns) and columns else None
-        groups = slicing(spec.paths, fields, where, values=spec.groups, columns=values)
+        groups = slicing(spec.paths, fields, where, values=spec.groups)
         checked(len(groups.labels) > 1, where, "only one group: nothing to hold it against")
         reference = _reference(spec, groups, where)
         held = stratum(spec.stratum, fields, where) if spec.stratum else None
@@ -207,10 +202,6 @@ def group_tallies(
             name = f"information/{spec.title}"
             tallies.append(GroupTally(name, *facts, alike, spec.ratio, spec.min_group, both_ways=True))
     return tallies
-
-
-def _all_in(paths: Sequence[str], columns: Mapping[str, Sequence[Any]] | None) -> bool:
-    return columns is not None and all(path in columns for path in paths)
 
 
 def _reference(spec: BiasSpec, groups: Slicing, where: str) -> int:

@@ -244,12 +244,6 @@ class Monitor:
         """What is open, and what was lately; advisory: of what this one process has seen."""
         return self._evaluator.alarms() if self.plan else []
 
-    def acknowledge(self, alarm_id: str) -> Alarm:
-        """Keeps an open alarm quiet. Raises KeyError if there is none of that id."""
-        if self.plan is None:
-            raise KeyError(alarm_id)
-        return self._evaluator.acknowledge(alarm_id)
-
     def state(self) -> bytes:
         """Everything that counts, exactly; equal monitors have equal bytes."""
         previous = self._previous.encode() if self._previous else None

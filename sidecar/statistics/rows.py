@@ -72,10 +72,6 @@ class Rows:
 
         return self.derived("times_us", make)
 
-    def exchange_column(self, name: str) -> list[Any]:
-        """One value per sample, decoded or not: see `exchange.py` for the names."""
-        return self.derived(("exchange", name), lambda: exchange_values(name, self.samples))
-
     def column(self, path: str) -> list[Any]:
         """The values of `inputs.NAME`, `outputs.NAME` or `exchange.NAME`, one per row.
 

@@ -109,7 +109,7 @@ class RuleTally:
 
 
 class LastBroken:
-    """For each rule the last few records that broke it. Bounded; merges with those of other parts."""
+    """For each rule the last few records that broke it. Bounded; the same however the rows are cut."""
 
     def __init__(self, kept: Mapping[str, Sequence[tuple[int, str]]] | None = None) -> None:
         self._kept: dict[str, list[tuple[int, str]]] = {
@@ -123,18 +123,11 @@ class LastBroken:
             if not len(verdict.violated):
                 continue
             # Each record once, however many of its rows broke it.
-            samples = [
+            samples = (
                 rows.decoded[place] for place in np.unique(rows.sample_of_row[verdict.violated]).tolist()
-            ]
-            self._add(rule.name, [(sample.t_us, sample.record_id) for sample in samples])
-
-    def merge(self, other: LastBroken) -> None:
-        """Take in what another part kept."""
-        for name, pairs in other._kept.items():
-            self._add(name, pairs)
-
-    def _add(self, name: str, pairs: Sequence[tuple[int, str]]) -> None:
-        self._kept[name] = sorted({*self._kept.get(name, ()), *pairs}, reverse=True)[:LAST]
+            )
+            found = {(sample.t_us, sample.record_id) for sample in samples}
+            self._kept[rule.name] = sorted(found.union(self._kept.get(rule.name, ())), reverse=True)[:LAST]
 
     def record_ids(self, name: str) -> tuple[str, ...]:
         """The last records that broke the rule of that name, latest first."""

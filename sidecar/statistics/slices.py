@@ -6,7 +6,6 @@ none of them is `other`, what has no value is `missing`, and both are counted.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from math import isfinite, prod
@@ -16,7 +15,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.records import TOKEN
 from sidecar.statistics.baseline import (
+    CONCEALED,
+    HASH_BYTES,
     Baseline,
     FieldBaseline,
     as_float,
@@ -33,12 +35,7 @@ BANDS = 5
 """Bands of a number when no edges are given: fifths of the baseline."""
 OTHER, MISSING = "other", "missing"
 TAIL = 2
-TOKEN = "redacted:"
-"""How the tokens of concealed values begin; see `countable.py`."""
-HASHED = "#redacted:"
-CONCEALED = "(redacted)"
-HASH_BYTES = 8
-"""Of `baseline.category_hash`."""
+HASHED = f"#{TOKEN}"
 JOINT = " & "
 """Between the two values of an intersection."""
 
@@ -157,14 +154,13 @@ def slicing(
     where: str,
     edges: Sequence[float] = (),
     values: Sequence[Value] = (),
-    columns: Sequence[Sequence[Any]] | None = None,
     bands: int = BANDS,
 ) -> Slicing:
     """A slicing by the given edges or values, or by what the baseline knows of the fields.
 
-    `fields` are those of `fields_by_path`; `columns` are the baseline's own
-    values of each path, which tell which intersections there are. Raises
-    ValueError when neither says what to tell apart.
+    `fields` are those of `fields_by_path`. Of an intersection a baseline knows
+    each side only: pairs are ranked as if the two had nothing to do with each
+    other. Raises ValueError when neither says what to tell apart.
     """
     paths = tuple(str(parse_path(text)) for text in of)
     if not 1 <= len(paths) <= 2 or len(set(paths)) != len(paths):
@@ -176,21 +172,11 @@ def slicing(
         if len(labels) > MAX_SLICES:
             raise ValueError(f"{where}: {len(labels)} values; at most {MAX_SLICES} are told apart")
         return Slicing(paths, values=labels)
-    if columns is not None and columns and len(columns[0]):
-        return Slicing(paths, values=found_labels(columns))
     known = [field_of(parse_path(path), fields) for path in paths]
     lacking = [path for path, field in zip(paths, known, strict=True) if field is None]
     if lacking:
         raise ValueError(f"{where}: the baseline has no {lacking[0]}: give values, or edges for a number")
     return _from_baseline(paths, [field for field in known if field is not None], where, bands)
-
-
-def found_labels(columns: Sequence[Sequence[Any]]) -> tuple[str, ...]:
-    """The most frequent labels (or pairs of them) in the baseline's own values, at most MAX_SLICES."""
-    parts = [list(map(label_of, column)) for column in columns]
-    joint = parts[0] if len(parts) == 1 else [_joint(pair) for pair in zip(*parts, strict=True)]
-    counts = Counter(label for label in joint if label is not None)
-    return tuple(sorted(counts, key=lambda label: (-counts[label], label))[:MAX_SLICES])
 
 
 def fields_by_path(baseline: Baseline) -> dict[str, FieldBaseline]:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sidecar.countable import Countable, token_key
 from sidecar.records import Sample
+from sidecar.statistics.freezing import freeze_field
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.slices import Slicing, slicing
 from tests.statistics.row_samples import field, streams, table
@@ -52,9 +53,8 @@ def test_equal_numbers_are_one_value_and_texts_another_name_for_them() -> None:
     ]
 
 
-def test_an_intersection_has_the_pairs_that_occur() -> None:
-    columns: list[list[Any]] = [["a", "a", "b", None], [1, 1, 2, 1]]
-    pairs = slicing(["inputs.x", "inputs.y"], {}, "here", columns=columns)
+def test_an_intersection_has_the_pairs_that_are_given() -> None:
+    pairs = slicing(["inputs.x", "inputs.y"], {}, "here", values=["a & 1", "b & 2"])
     assert pairs.labels == ("a & 1", "b & 2")
     rows = table({"x": ["a", "b", "a", None], "y": [1, 2, 2, 1]})
     assert pairs.codes(rows).tolist() == [0, 1, 2, 3]
@@ -76,7 +76,7 @@ def test_groups_of_concealed_values_are_told_apart_without_their_text() -> None:
     yes, no = countable.token("yes"), countable.token("no")
     given = slicing(["inputs.x"], {}, "here", values=["no", "yes"]).tokenised(countable.token)
     assert codes(given, [yes, no, "yes", "no", countable.token("?")]) == [1, 0, 1, 0, 2]
-    found = slicing(["inputs.x"], {}, "here", columns=[[yes, yes, no]])
+    found = slicing(["inputs.x"], {"inputs.x": freeze_field("x", [yes, yes, no])}, "here")
     assert codes(found, [yes, no]) == [0, 1]
     assert found.labels == ("(redacted) 1", "(redacted) 2")
     assert yes not in str(found)
