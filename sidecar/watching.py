@@ -140,14 +140,15 @@ def watch(
 async def _run(
     watcher: Watcher, sender: Courier, once: bool, interval_s: float, listen: Address | None
 ) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with _served(watcher, sender, interval_s, listen):
         if once:
+            # A signal ends it as it ends any command: the next look begins where the last was kept.
             await asyncio.to_thread(watcher.look)
             await _drain(watcher, sender)
             return
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
         sending = asyncio.ensure_future(sender.run())
         try:
             await _look_on(watcher, interval_s, stop)
