@@ -7,11 +7,13 @@ of the library's cost; every other one is the library's.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from jsonpath import JSONPath, JSONPathEnvironment
+    from jsonpath.filter import BaseExpression
 
 LONGEST_S: Final = 5.0
 """Of computing, for one query over one value."""
@@ -44,6 +46,9 @@ class Path:
             ) from error
         if not isinstance(query, JSONPath):
             raise ValueError("joins several JSONPaths: write one rule for each")
+        if any(_searches(each) for each in _filters(query)):
+            # A body made for it would keep the filter computing for minutes, between two matches.
+            raise ValueError("has a filter that searches with `..`: name the members on its way")
         self._query = query
         self._failures = (JSONPathError, RecursionError, ValueError, TypeError)
         self._steps = _steps(query)
@@ -95,6 +100,25 @@ def _environment() -> JSONPathEnvironment:
     from jsonpath import JSONPathEnvironment
 
     return JSONPathEnvironment(strict=True)
+
+
+def _filters(query: JSONPath) -> Iterator[BaseExpression]:
+    from jsonpath.selectors import Filter
+
+    for segment in query.segments:
+        yield from (each.expression for each in segment.selectors if isinstance(each, Filter))
+
+
+def _searches(expression: BaseExpression) -> bool:
+    from jsonpath.filter import FilterQuery
+    from jsonpath.segments import JSONPathRecursiveDescentSegment
+
+    if isinstance(expression, FilterQuery):
+        segments = expression.path.segments
+        if any(isinstance(each, JSONPathRecursiveDescentSegment) for each in segments):
+            return True
+        return any(_searches(each) for each in _filters(expression.path))
+    return any(_searches(each) for each in expression.children())
 
 
 def _steps(query: JSONPath) -> Location | None:
