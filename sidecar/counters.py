@@ -138,6 +138,14 @@ class Route(IntEnum):
     UPSTREAM_FAILURES = 10
     """Upstream connections that could not be made."""
     DELIVERY_FAILURES = 11
+    OPAQUE_BYTES = 12
+    """Bytes of both directions, as they pass, that were not read: opaque connections and tunnels."""
+    OPAQUE_ENDED_BYTES = 13
+    """All bytes of opaque and upgraded exchanges that ended; they are in REQUEST_BYTES and RESPONSE_BYTES."""
+    OPAQUE_TLS = 14
+    """Connections that began with a TLS handshake."""
+    OPAQUE_HTTP2 = 15
+    """Connections that began with HTTP/2's preface."""
     OUTCOME = 32
     """First of 16 slots, one per `records.Outcome`."""
 

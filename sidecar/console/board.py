@@ -138,12 +138,25 @@ class Board:
             },
             "request_bytes": counters.route(route, Route.REQUEST_BYTES),
             "response_bytes": counters.route(route, Route.RESPONSE_BYTES),
+            "readable_bytes": self.readable_bytes(route),
+            "opaque": {
+                "bytes": counters.route(route, Route.OPAQUE_BYTES),
+                "tls": counters.route(route, Route.OPAQUE_TLS),
+                "http2": counters.route(route, Route.OPAQUE_HTTP2),
+            },
             "connections": counters.route(route, Route.CONNECTIONS),
             "cut": counters.route(route, Route.CUT),
             "upstream_failures": counters.route(route, Route.UPSTREAM_FAILURES),
             "delivery_failures": counters.route(route, Route.DELIVERY_FAILURES),
             "held_expired": counters.route(route, Route.HELD_EXPIRED),
         }
+
+    def readable_bytes(self, route: str) -> int:
+        """Bytes of both directions of the exchanges that ended and could be read."""
+        read = self.counters.route
+        whole = read(route, Route.REQUEST_BYTES) + read(route, Route.RESPONSE_BYTES)
+        # Opaque bytes are counted before they are in the whole, and the recorder writes meanwhile.
+        return max(0, whole - read(route, Route.OPAQUE_ENDED_BYTES))
 
     def _since(self, wall_us: int) -> float:
         return max(0.0, (self.clock.wall_us() - wall_us) / 1e6)

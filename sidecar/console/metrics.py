@@ -63,6 +63,15 @@ def _outcomes(board: Board, seen: Snapshot) -> Samples:
     ]
 
 
+def _opaque_connections(board: Board, seen: Snapshot) -> Samples:
+    slots = (("tls", Route.OPAQUE_TLS), ("http2", Route.OPAQUE_HTTP2))
+    return [
+        ((name, protocol), board.counters.route(name, slot))
+        for name in board.counters.routes
+        for protocol, slot in slots
+    ]
+
+
 def _gap_exchanges(board: Board, seen: Snapshot) -> Samples:
     return [((reason,), seen.totals.get(f"gap_exchanges/{reason}", 0)) for reason, _ in gaps(seen)]
 
@@ -128,6 +137,19 @@ FAMILIES: tuple[Family, ...] = (
     ),
     _counter("sidecar_request_bytes_total", "Bytes from clients", _route(Route.REQUEST_BYTES), "route"),
     _counter("sidecar_response_bytes_total", "Bytes to clients", _route(Route.RESPONSE_BYTES), "route"),
+    _counter(
+        "sidecar_opaque_bytes_total",
+        "Bytes of opaque connections and tunnels, as they pass",
+        _route(Route.OPAQUE_BYTES),
+        "route",
+    ),
+    _counter(
+        "sidecar_opaque_connections_total",
+        "Connections that began with TLS or HTTP/2, by protocol",
+        _opaque_connections,
+        "route",
+        "protocol",
+    ),
     _counter("sidecar_shed_exchanges_total", "Exchanges that left no record", _route(Route.SHED), "route"),
     _counter(
         "sidecar_spliced_exchanges_total",

@@ -22,6 +22,10 @@ INTERIM: Final = -4
 MAX_HEAD_BYTES: Final = 256 * 1024
 """Longer heads are forwarded but not framed; servers commonly stop at 8 to 64 KiB."""
 
+TLS: Final = "TLS handshake"
+HTTP2: Final = "HTTP/2 preface"
+"""Reasons why a connection is opaque that are counted apart."""
+
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) [^ \r]+ HTTP/1\.([01])\r\n")
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])[ \r]")
@@ -37,7 +41,7 @@ class Unframeable(Exception):
 def not_http(first: bytes | bytearray) -> str:
     """Why bytes at the place of a request line are none, by the first of them; empty if they may be one."""
     if first[:1] == b"\x16":
-        return "TLS handshake"
+        return TLS
     if not _TOKEN.match(first[:1]):
         return "not HTTP"
     return ""
@@ -94,7 +98,7 @@ def frame_response(head: bytes, method: bytes) -> tuple[int, int]:
 
 def _bad_line(head: bytes) -> str:
     if head.startswith(b"PRI * HTTP/2.0\r\n"):
-        return "HTTP/2 preface"
+        return HTTP2
     return _bad_characters(head)
 
 

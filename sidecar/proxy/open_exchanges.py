@@ -198,6 +198,8 @@ class OpenExchanges:
         base = context.base
         slots[base + Route.REQUEST_BYTES] += exchange.request_bytes
         slots[base + Route.RESPONSE_BYTES] += exchange.response_bytes
+        if exchange.outcome == Outcome.OPAQUE or exchange.outcome == Outcome.UPGRADED:
+            slots[base + Route.OPAQUE_ENDED_BYTES] += exchange.request_bytes + exchange.response_bytes
         context.budget.held -= exchange.held_bytes
         if not exchange.recorded:
             slots[base + Route.SPLICED] += 1

@@ -6,11 +6,13 @@ from typing import Final
 
 from sidecar.counters import Global, Mode, Route
 from sidecar.proxy.capture import COALESCED_BYTES
+from sidecar.proxy.framing import HTTP2, TLS
 from sidecar.proxy.open_exchanges import RAW, STASH, OpenExchanges
 from sidecar.records import NEVER, Exchange, Outcome
 
 STASH_BYTES: Final = 64 * 1024
 """Client bytes kept while it is open whether a connection turns into a tunnel."""
+_COUNTED: Final = {TLS: Route.OPAQUE_TLS, HTTP2: Route.OPAQUE_HTTP2}
 
 
 class Unframed(OpenExchanges):
@@ -25,6 +27,8 @@ class Unframed(OpenExchanges):
         self._request_state = RAW
         exchange.outcome = Outcome.OPAQUE
         exchange.reason = reason
+        if (slot := _COUNTED.get(reason)) is not None:
+            self._context.slots[self._context.base + slot] += 1
         self._raw = exchange
         if exchange.end_ns != NEVER:
             self._waiting.append(exchange)  # already answered, but its connection is not over
@@ -44,6 +48,7 @@ class Unframed(OpenExchanges):
         if exchange is None:
             return
         exchange.request_bytes += len(piece)
+        self._context.slots[self._context.base + Route.OPAQUE_BYTES] += len(piece)
         if exchange.outcome == Outcome.OPAQUE:
             self._keep_prefix(exchange, exchange.request, exchange.request_bytes - len(piece), piece)
 
@@ -66,6 +71,7 @@ class Unframed(OpenExchanges):
         if exchange is None:
             return
         exchange.response_bytes += len(piece)
+        self._context.slots[self._context.base + Route.OPAQUE_BYTES] += len(piece)
         if exchange.outcome == Outcome.OPAQUE:
             self._keep_prefix(exchange, exchange.response, exchange.response_bytes - len(piece), piece)
 

@@ -77,6 +77,24 @@ def test_exchanges_are_told_apart_by_route_and_outcome(counters: Counters) -> No
     assert found["sidecar_exchanges_total", (("outcome", "client_abort"), ("route", "default"))] == 0
 
 
+def test_the_share_that_is_not_read_can_be_told_from_the_status(counters: Counters) -> None:
+    base = counters.base("b")
+    for slot, value in (
+        (Route.REQUEST_BYTES, 700),
+        (Route.RESPONSE_BYTES, 300),
+        (Route.OPAQUE_BYTES, 450),
+        (Route.OPAQUE_ENDED_BYTES, 400),
+        (Route.OPAQUE_TLS, 2),
+    ):
+        counters.slots[base + slot] = value
+    route = board(counters).status()["routes"]["b"]
+    assert route["readable_bytes"] == 600
+    assert route["opaque"] == {"bytes": 450, "tls": 2, "http2": 0}
+    found = scraped(board(counters))
+    assert found["sidecar_opaque_bytes_total", (("route", "b"),)] == 450
+    assert found["sidecar_opaque_connections_total", (("protocol", "tls"), ("route", "b"))] == 2
+
+
 def test_commit_times_are_a_cumulative_histogram(counters: Counters) -> None:
     for duration_us in (400, 900, 900, 7_000_000):
         counters.observe_commit(duration_us)

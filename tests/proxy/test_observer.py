@@ -112,6 +112,41 @@ def test_the_reason_is_the_one_to_be_read(name: str, reason: str) -> None:
     assert observe(ALL[name][0])[-1].reason == reason
 
 
+def counted(route: Route1) -> dict[str, int]:
+    slots = (Route.OPAQUE_BYTES, Route.OPAQUE_ENDED_BYTES, Route.OPAQUE_TLS, Route.OPAQUE_HTTP2)
+    return {slot.name: route.slots[BASE + slot] for slot in slots}
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize(
+    ("first", "protocol"),
+    [(b"\x16\x03\x01\x00\xa5", "OPAQUE_TLS"), (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "OPAQUE_HTTP2")],
+)
+def test_what_is_not_read_is_counted_while_it_passes_and_by_protocol(
+    quick: bool, first: bytes, protocol: str
+) -> None:
+    route = Route1()
+    observer = route.connection(quick)
+    show(observer, [("asks", first), ("answers", b"?" * 40), ("asks", b"!" * 7)])
+    passed = len(first) + 47
+    none = dict.fromkeys(counted(route), 0)
+    assert counted(route) == none | {"OPAQUE_BYTES": passed, protocol: 1}
+    show(observer, [("closes", b"")])
+    assert counted(route) == none | {"OPAQUE_BYTES": passed, "OPAQUE_ENDED_BYTES": passed, protocol: 1}
+    show(route.connection(quick), [("asks", POST), ("answers", OK), ("closes", b"")])
+    whole = sum(route.slots[BASE + slot] for slot in (Route.REQUEST_BYTES, Route.RESPONSE_BYTES))
+    assert whole - route.slots[BASE + Route.OPAQUE_ENDED_BYTES] == len(POST + OK)
+
+
+def test_the_bytes_of_a_tunnel_are_counted_as_not_read() -> None:
+    route = Route1()
+    observer = route.connection(False)
+    show(observer, [("asks", UPGRADE), ("answers", SWITCHING), ("asks", b"ping"), ("answers", b"pong!")])
+    assert counted(route)["OPAQUE_BYTES"] == 9
+    show(observer, [("closes", b"")])
+    assert counted(route)["OPAQUE_ENDED_BYTES"] == len(UPGRADE + SWITCHING) + 9
+
+
 def test_times_are_of_the_first_and_last_bytes() -> None:
     """`show` moves the clock by 1 ms before every step."""
     steps: list[Step] = [("asks", POST[:9]), ("asks", POST[9:]), ("answers", CONTINUE), ("answers", OK[:3])]
