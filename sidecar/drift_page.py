@@ -10,6 +10,7 @@ from sidecar import __version__
 from sidecar.archive.when import readable
 from sidecar.drift_plots import Guide, Mark, Point, figure, histogram, table, time_series
 from sidecar.drift_report import DriftReport, SeriesReport, part, source_psi
+from sidecar.drift_segments_shown import section
 from sidecar.statistics.alarm import Alarm, Effect
 from sidecar.statistics.evaluator import Vector
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity
@@ -73,7 +74,7 @@ def _series(each: SeriesReport) -> str:
         f'<p class="note">{escape(run.series.digest or "digest unknown")} · plan {run.series.plan[:12]} · '
         f"{escape(run.plan.watch.budget.words())} · {_moment(each.first_us)} to {_moment(each.last_us)}</p>"
         f'<dl class="tiles">{cells}</dl>{_alarms(each)}{_drawn(each, changes)}{_table(each, changes)}'
-        f"{_sources(each)}</section>"
+        f"{_sources(each)}{section(each.segments) if each.segments is not None else ''}</section>"
     )
 
 

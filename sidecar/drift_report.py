@@ -9,6 +9,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from sidecar.drift_segments import BEGINNING, SegmentLook
+from sidecar.drift_segments import as_json as segments_json
 from sidecar.errors import StoreError
 from sidecar.fleet.assembly import Assembled, Tallied
 from sidecar.fleet.naming import PaneName
@@ -48,6 +50,8 @@ class SeriesReport:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     sources: dict[str, Sum] = field(default_factory=dict)
     seen_alarms: dict[str, Alarm] = field(default_factory=dict)
+    segments: SegmentLook | None = None
+    """Where it was asked for, and the plan has segments."""
 
     @property
     def alarms(self) -> list[Alarm]:
@@ -82,22 +86,31 @@ class DriftReport:
     until_us: int | None
     series: list[SeriesReport] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What was asked for and is not there."""
     missing_files: int | None = None
     """Files between those that are there; None where other series' files were not looked for."""
     tallied: Tallied = field(default_factory=Tallied)
 
     @property
     def drifted(self) -> bool:
-        return any(alarm.active for each in self.series for alarm in each.alarms)
+        """Whether anything is alarmed at the end of the span, a segment included."""
+        return any(
+            any(alarm.active for alarm in each.alarms) or (each.segments is not None and each.segments.active)
+            for each in self.series
+        )
 
 
 class Sweep:
     """Reads files in the order of their panes and evaluates as it goes, in bounded memory."""
 
-    def __init__(self, fleet: FleetStore, report: DriftReport, by_source: bool) -> None:
+    def __init__(self, fleet: FleetStore, report: DriftReport, by: str) -> None:
+        """`by` is `pod`, `segment`, or anything else for neither."""
         self._fleet = fleet
         self._report = report
-        self._by_source = by_source
+        self._by_source, self._by_segment = by == "pod", by == "segment"
+        self._folders: dict[str, tuple[int, int]] = {}
+        """When the panes of a model's digest begin in this span, and its last ones."""
         self._runs: dict[Series, SeriesReport] = {}
 
     def over(self, names: Sequence[PaneName]) -> None:
@@ -110,6 +123,12 @@ class Sweep:
         last_us = max(name.last_us for name in ordered)
         last_us = min(last_us, report.until_us) if report.until_us else last_us
         span_us = max(1, last_us - first_us + 1)
+        for name in ordered:
+            begin, end = self._folders.get(folder_of(name.name), (last_us, first_us))
+            self._folders[folder_of(name.name)] = (
+                min(begin, max(first_us, name.first_us)),
+                max(end, min(last_us, name.last_us)),
+            )
         for name, found in zip(ordered, self._fleet.read(ordered), strict=True):
             self._hand_out(name.first_us)
             if isinstance(found, StoreError):
@@ -135,6 +154,9 @@ class Sweep:
             bucket_us = max(1, -(-span_us // BUCKETS // pane_us)) * pane_us
             known = SeriesReport(SeriesRun(facts.series, plan, 0), plan.empty(), bucket_us)
             self._runs[facts.series] = known
+            if self._by_segment and plan.segments:
+                begin, end = self._folders[folder_of(file.name)]
+                known.segments = SegmentLook(known.run, begin + (end + pane_us - begin) // BEGINNING)
         kept = [pane for pane in file.panes if self._inside(pane.start_us)]
         taken = known.run.assembly.take(PaneFile(file.name, facts, kept), 0)
         if taken and self._by_source and (facts.source in known.sources or len(known.sources) < SOURCES_KEPT):
@@ -165,6 +187,8 @@ class Sweep:
         start_us = pane.start_us - pane.start_us % each.bucket_us
         bucket = each.buckets.setdefault(start_us, Bucket(start_us, each.run.plan.empty()))
         bucket.counts += counts
+        if each.segments is not None:
+            each.segments.pane(pane.start_us, counts)
         for alarm in each.run.step(pane):
             each.seen_alarms[alarm.id] = alarm
 
@@ -177,10 +201,17 @@ class Sweep:
                 each.exchanges += behind.exchanges
             except ValueError:
                 told.refused += behind.exchanges
+        if each.segments is not None:
+            each.segments.end(each.total)
         for alarm in each.run.evaluator.alarms():
             each.seen_alarms[alarm.id] = alarm
         for name in ("on_time", "late", "overdue", "recounted", "repeated_files", "refused"):
             setattr(told, name, getattr(told, name) + getattr(assembly.tallied, name))
+
+
+def folder_of(name: str) -> str:
+    """What the name of a file of panes begins with, for one model and digest."""
+    return name.partition("/date=")[0]
 
 
 def selected(names: Iterable[PaneName], since_us: int | None, until_us: int | None) -> list[PaneName]:
@@ -240,6 +271,8 @@ def _series_json(each: SeriesReport) -> dict[str, Any]:
             source: {"exchanges": total.exchanges, "psi": source_psi(each, total)}
             for source, total in sorted(each.sources.items())
         },
+        "segments": [] if each.segments is None else segments_json(each.segments),
+        "segment_alarms": [] if each.segments is None else each.segments.named_alarms(),
     }
 
 

@@ -19,6 +19,7 @@ from sidecar.drift_report import (
     selected,
     source_psi,
 )
+from sidecar.drift_segments_shown import lines as segment_lines
 from sidecar.errors import SidecarError, StoreError, UsageError
 from sidecar.fleet_store import FleetStore
 from sidecar.keyring import JSON, STORE
@@ -26,6 +27,7 @@ from sidecar.objects import for_command
 from sidecar.statistics.alarm import Alarm, Effect
 
 WORDS = 34
+MODELS_NAMED = 20
 
 
 class Drifted(SidecarError):
@@ -40,10 +42,10 @@ class Drifted(SidecarError):
 @click.option("--until", type=Moment(), help="Panes that begin before.")
 @click.option(
     "--by",
-    type=click.Choice(["digest", "pod"]),
+    type=click.Choice(["digest", "pod", "segment"]),
     default="digest",
     show_default=True,
-    help="Also say it of each.",
+    help="Also say it of each pod, or of each segment of the watch file.",
 )
 @click.option(
     "--html",
@@ -72,13 +74,23 @@ def drift(
         raise UsageError("drift: --until is not after --since: give a later time")
     fleet = FleetStore(for_command(store))
     report = DriftReport(store, since, until)
+    folders = fleet.folders(model, digest)
+    if model is not None and not fleet.folders(model):
+        _unknown(fleet, model)
     # A file is shipped after its panes.
-    shipped = [
-        name for folder in fleet.folders(model, digest) for name in fleet.shipped_since(folder, since or 0)
-    ]
+    shipped = [name for folder in folders for name in fleet.shipped_since(folder, since or 0)]
     if model is None and digest is None:
         report.missing_files = missing_files(shipped)
-    Sweep(fleet, report, by == "pod").over(selected(shipped, since, until))
+    Sweep(fleet, report, by).over(selected(shipped, since, until))
+    if model is not None:
+        # Long names are told apart only by what the files say.
+        report.series = [each for each in report.series if each.run.series.model == model]
+    if by == "segment":
+        report.notes += [
+            f"model {safe(each.run.series.model)}: its watch file names no segments"
+            for each in report.series
+            if each.segments is None
+        ]
     if html is not None:
         _write(html, report)
     _print(report, as_json)
@@ -89,6 +101,15 @@ def drift(
         )
     if check and report.drifted:
         raise Drifted("drifted: the alarms above are not over")
+
+
+def _unknown(fleet: FleetStore, model: str) -> None:
+    """Raises StoreError with the models that there are, if there are any."""
+    known = fleet.models()
+    if known:
+        more = f" and {len(known) - MODELS_NAMED} more" if len(known) > MODELS_NAMED else ""
+        shown = ", ".join(safe(each) for each in known[:MODELS_NAMED])
+        raise StoreError(f"no panes of model {safe(model)}: there are panes of {shown}{more}")
 
 
 def _write(path: Path, report: DriftReport) -> None:
@@ -121,7 +142,7 @@ def _print(report: DriftReport, json_wanted: bool) -> None:
 def remarks(report: DriftReport) -> list[str]:
     """What else is to be known, in words."""
     told = report.tallied
-    lines = []
+    lines = list(report.notes)
     if told.late:
         lines.append(
             f"{told.late:,} exchanges came behind their watermark: in the totals, not in the detectors"
@@ -176,6 +197,9 @@ def _series(each: SeriesReport) -> None:
         worst = sorted(source_psi(each, total).items(), key=lambda item: -item[1])[:3]
         shown = ", ".join(f"{name} {psi:.3f}" for name, psi in worst)
         click.echo(f"  pod {safe(source)}: {total.exchanges:,} exchanges; largest PSI {safe(shown) or '-'}")
+    if each.segments is not None:
+        for line in segment_lines(each.segments):
+            click.echo(line)
 
 
 def effects(effect: Effect) -> str:

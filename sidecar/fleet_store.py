@@ -34,6 +34,11 @@ class FleetStore:
             if digest is None or _names(folder, "digest=", digest.replace(":", "-"), begins=True)
         ]
 
+    def models(self) -> list[str]:
+        """The models whose panes are here; of names past 160 bytes their beginning and a hash."""
+        folders = self.store.folders(PANES)
+        return sorted(unquote(each.rstrip("/").rsplit("/", 1)[-1].removeprefix("model=")) for each in folders)
+
     def shipped_since(self, folder: str, from_us: int) -> Iterator[PaneName]:
         """Files shipped then or later, in the order of shipping, as their names say."""
         for day_folder in self.store.folders(folder):

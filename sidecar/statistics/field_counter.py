@@ -12,6 +12,7 @@ from sidecar.statistics.baseline import FieldBaseline
 from sidecar.statistics.coding import Coded, FieldCoder
 from sidecar.statistics.facts import BriefImage, BriefText, BriefVector, Facts
 from sidecar.statistics.images import image_facts
+from sidecar.statistics.rows import Rows
 from sidecar.statistics.text import text_facts
 from sidecar.statistics.timestamps import timestamp_facts
 from sidecar.statistics.vectors import lengths, vector_facts
@@ -71,6 +72,15 @@ class FieldCounter:
             coder.code_numbers(facts.aspects.get(coder.field.aspect, np.zeros(0))) for coder in self._aspects
         ]
         return Counted(self._main.code(facts.main), aspects, facts.places)
+
+
+def coded(rows: Rows, path: str, counter: FieldCounter) -> Counted:
+    """The column of a path as slots; made once per batch, whoever asks, since a path has one baseline."""
+    # Only what is read out of a moment needs the time of its row.
+    timed = counter.field.kind == "timestamp"
+    return rows.derived(
+        ("coded", path), lambda: counter.counted(rows.column(path), rows.times_us if timed else None)
+    )
 
 
 def _strange(value: Any) -> Any:

@@ -18,7 +18,7 @@ from sidecar.errors import UsageError
 from sidecar.statistics.bands import BandTally, band_tallies
 from sidecar.statistics.baseline import Baseline, FieldBaseline
 from sidecar.statistics.decision import Token
-from sidecar.statistics.field_counter import Counted, FieldCounter
+from sidecar.statistics.field_counter import Counted, FieldCounter, coded
 from sidecar.statistics.field_tally import ExchangeTally, FieldTally, HeadTally, Span
 from sidecar.statistics.groups import GroupTally, group_tallies
 from sidecar.statistics.joint import PairTally, ProjectionTally
@@ -32,7 +32,7 @@ from sidecar.statistics.slices import fields_by_path
 from sidecar.statistics.tally import Tally, Vector
 from sidecar.statistics.watch_spec import WatchSpec
 
-FORMAT = 1
+FORMAT = 2
 
 
 class _Document(msgspec.Struct, frozen=True):
@@ -139,14 +139,7 @@ class Plan:
 
     def coded(self, rows: Rows, path: str) -> Counted:
         """A field's column as slots, made once per batch."""
-        counter = self._counters[path]
-        # Only what is read out of a moment needs the time of its row.
-        timed = counter.field.kind == "timestamp"
-
-        def make() -> Counted:
-            return counter.counted(rows.column(path), rows.times_us if timed else None)
-
-        return rows.derived(("coded", path), make)
+        return coded(rows, path, self._counters[path])
 
     @cached_property
     def spans(self) -> list[Span]:

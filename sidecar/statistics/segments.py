@@ -2,23 +2,25 @@
 
 Per segment (the named ones, other, missing): rows; rows that the decision says
 yes to, no to, and unknown; the slots of outputs with few values; and of the
-first numeric features the rows with a number and their fixed-point sum.
+first numeric features the rows with a number, their fixed-point sum, and their
+slots in coarse groups. Summed over the segments these are the counts of the whole.
 Bounded: 20 segments, 8 outputs, 32 features, however many a model has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 
 from sidecar.statistics.baseline import FieldBaseline
-from sidecar.statistics.coding import REACH, STEPS
+from sidecar.statistics.coarse_slots import CoarseSlots
+from sidecar.statistics.coding import STEPS, Codes
 from sidecar.statistics.decision import UNKNOWN, Decision, Token
+from sidecar.statistics.field_counter import FieldCounter, coded
 from sidecar.statistics.field_path import parse_path
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.section import checked, entries
@@ -26,11 +28,15 @@ from sidecar.statistics.slices import MISSING, OTHER, Slicing, Value, slicing
 from sidecar.statistics.tally import Vector
 
 MAX_OUTPUTS = 8
+MAX_VALUES = 20
+"""Of an output that is counted by segment."""
 MAX_FEATURES = 32
 ROWS, YES, NO, OPEN = range(4)
 HEAD = 4
 EXACT_ROWS = 1 << 22
 """Rows whose sums a double adds exactly: each is at most 2^30 steps, and a double holds integers to 2^53."""
+FEATURE_HEAD = 2
+"""A feature's rows with a number and their sum, before its coarse slots."""
 
 
 class SegmentSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -57,12 +63,26 @@ def parse_segments(section: object) -> tuple[SegmentSpec, ...]:
     return specs
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Field:
     """A baseline's field under its path."""
 
     path: str
     baseline: FieldBaseline
+
+    @cached_property
+    def coarse(self) -> CoarseSlots:
+        """Of a feature."""
+        return CoarseSlots.of(self.baseline)
+
+    @cached_property
+    def _counter(self) -> FieldCounter:
+        return FieldCounter(self.baseline)
+
+    def coded(self, rows: Rows) -> tuple[Codes, Codes | None]:
+        """Slot and fixed-point deviation of each row's value."""
+        found = coded(rows, self.path, self._counter).main
+        return found.codes, found.deviations
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,7 @@ class SegmentTally:
     @cached_property
     def width(self) -> int:
         """Numbers per segment."""
-        return HEAD + sum(self._slots(each) for each in self.outputs) + 2 * len(self.features)
+        return HEAD + sum(map(self._slots, self.outputs)) + sum(map(self._feature_width, self.features))
 
     @property
     def size(self) -> int:
@@ -92,7 +112,11 @@ class SegmentTally:
     @staticmethod
     def _slots(field: Field) -> int:
         """An output's known values, and one slot for all else."""
-        return len(_labels(field)) + 1
+        return len(output_labels(field)) + 1
+
+    @staticmethod
+    def _feature_width(field: Field) -> int:
+        return FEATURE_HEAD + len(field.coarse.labels)
 
     def count(self, rows: Rows) -> Vector:
         segments = self.slices.codes(rows)
@@ -105,23 +129,30 @@ class SegmentTally:
         at = HEAD
         for output in self.outputs:
             slots = self._slots(output)
-            known = Slicing((output.path,), values=_labels(output)).codes(rows)
-            places = segments * slots + np.minimum(known, slots - 1)
-            shares = np.bincount(places, minlength=self.slices.size * slots)
-            table[:, at : at + slots] = shares.reshape(-1, slots)
+            codes, _ = output.coded(rows)
+            table[:, at : at + slots] = self._by_slot(segments, np.minimum(codes, slots - 1), slots)
             at += slots
         for feature in self.features:
-            numbers = parse_path(feature.path).numbers(rows)
-            present = ~np.isnan(numbers)
-            table[:, at] = self._per_segment(segments[present])
-            table[:, at + 1] = self._sums(segments[present], _steps(numbers[present], feature.baseline))
-            at += 2
+            codes, deviations = feature.coded(rows)
+            coarse = feature.coarse
+            if deviations is not None:
+                present = coarse.present[codes]
+                table[:, at] = self._per_segment(segments[present])
+                table[:, at + 1] = self._sums(segments[present], deviations[present])
+            at += FEATURE_HEAD
+            slots = len(coarse.labels)
+            table[:, at : at + slots] = self._by_slot(segments, coarse.group[codes], slots)
+            at += slots
         return table.ravel()
+
+    def _by_slot(self, segments: Vector, codes: Codes, slots: int) -> Vector:
+        found = np.bincount(segments * slots + codes, minlength=self.slices.size * slots)
+        return found.astype(np.int64, copy=False).reshape(-1, slots)
 
     def _per_segment(self, segments: Vector) -> Vector:
         return np.bincount(segments, minlength=self.slices.size).astype(np.int64, copy=False)
 
-    def _sums(self, segments: Vector, steps: npt.NDArray[np.float64]) -> Vector:
+    def _sums(self, segments: Vector, steps: Codes) -> Vector:
         total = np.zeros(self.slices.size, dtype=np.int64)
         for start in range(0, len(steps), EXACT_ROWS):
             part = slice(start, start + EXACT_ROWS)
@@ -139,12 +170,23 @@ class SegmentTally:
         yes = self.table(counts)[:, YES]
         return [int(k) / int(n) if n else None for k, n in zip(yes, known, strict=True)]
 
+    def output_places(self) -> Iterator[tuple[Field, int, int]]:
+        """Each output, where its slots begin in a row, and how many there are."""
+        at = HEAD
+        for output in self.outputs:
+            yield output, at, self._slots(output)
+            at += self._slots(output)
+
+    def feature_places(self) -> Iterator[tuple[Field, int]]:
+        """Each feature and where its counts begin in a row: rows with a number, their sum, coarse slots."""
+        at = HEAD + sum(map(self._slots, self.outputs))
+        for feature in self.features:
+            yield feature, at
+            at += self._feature_width(feature)
+
     def mean_place(self, path: str) -> int | None:
         """Where a feature's count stands in a row, its sum right behind; None if it is not counted here."""
-        for index, feature in enumerate(self.features):
-            if feature.path == path:
-                return self.width - 2 * (len(self.features) - index)
-        return None
+        return next((at for feature, at in self.feature_places() if feature.path == path), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +254,9 @@ def segment_tallies(
 ) -> list[SegmentTally]:
     """A tally per entry; `token` says what is counted in place of a concealed value. Raises ValueError."""
     known = [Field(path, field) for path, field in fields.items()]
-    outputs = [each for each in known if each.path.startswith("outputs.") and 0 < len(_labels(each)) <= 20]
+    outputs = [
+        each for each in known if each.path.startswith("outputs.") and 0 < len(output_labels(each)) <= 20
+    ]
     features = [each for each in known if each.path.startswith("inputs.") and _is_numeric(each.baseline)]
     tallies = []
     for number, spec in enumerate(specs):
@@ -225,19 +269,17 @@ def segment_tallies(
     return tallies
 
 
-def _labels(field: Field) -> tuple[str, ...]:
+def output_labels(field: Field) -> tuple[str, ...]:
+    """The values that an output is counted by; none of one that is not."""
     baseline = field.baseline
     if baseline.edges or baseline.kind not in ("numeric", "categorical", "boolean") or baseline.concealed:
         return ()
     return tuple(baseline.labels())
 
 
+def _has_few_values(output: Field) -> bool:
+    return 0 < len(output_labels(output)) <= MAX_VALUES
+
+
 def _is_numeric(field: FieldBaseline) -> bool:
     return field.kind == "numeric" and field.own_slots > 0
-
-
-def _steps(numbers: npt.NDArray[np.float64], field: FieldBaseline) -> npt.NDArray[np.float64]:
-    """Distances from the baseline's mean in whole steps of fixed point, as `coding` takes them."""
-    with np.errstate(over="ignore"):
-        deviations = (numbers - field.mean) / field.scale
-    return np.asarray(np.rint(np.clip(deviations, -REACH, REACH) * STEPS))

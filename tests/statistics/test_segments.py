@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,16 @@ def test_counts_are_those_of_counting_by_hand(rows: list[tuple[Any, float, Any]]
         assert row[:4] == [len(mine), yes, no, unknown]
         assert row[4:7] == [answers.count(0), answers.count(1), answers.count(2) + answers.count(None)]
         steps = sum(round((number - 0.5) / 2.0 * STEPS) for _, number, _ in mine)
-        assert row[7:] == [len(mine), steps]
+        assert row[7:9] == [len(mine), steps]
+        assert row[9:] == grouped(number for _, number, _ in mine)
+
+
+def grouped(numbers: Iterable[float]) -> list[int]:
+    """-1..0, 0..1, then under, over, new, missing, invalid: bins are closed above, the first one below too."""
+    counts = [0] * 7
+    for number in numbers:
+        counts[2 if number < -1 else 3 if number > 1 else 0 if number <= 0 else 1] += 1
+    return counts
 
 
 def stream(rows: list[tuple[str, float, int]]) -> Any:
@@ -100,7 +110,7 @@ def test_more_outputs_and_features_than_are_counted_are_left_out() -> None:
         f"outputs.p{n}": field(f"p{n}", "numeric", {float(v): 1 for v in range(20)}) for n in range(50)
     }
     specs = parse_segments([{"name": "s", "of": "inputs.y", "values": list(range(20))}])
-    assert segment_tallies(specs, None, fields)[0].size == 22 * (4 + 8 * 21 + 2 * 32)
+    assert segment_tallies(specs, None, fields)[0].size == 22 * (4 + 8 * 21 + 32 * (2 + 1 + 5))
 
 
 @pytest.mark.parametrize(
