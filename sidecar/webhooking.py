@@ -4,37 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
-import ssl
-from collections.abc import AsyncIterator, Coroutine, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
-from aiohttp import web
 
 from sidecar import __version__, logs
-from sidecar.cluster.api import SERVICE_ACCOUNT, Access, Api, Object
+from sidecar.cluster.admin import admin_app
+from sidecar.cluster.api import Access, Api, Object
 from sidecar.cluster.certificate import from_secret
 from sidecar.cluster.keeper import Keeper
 from sidecar.cluster.lease import Leader
 from sidecar.cluster.reflector import Reflector
-from sidecar.cluster.webhook import Certificate, Metrics, Reply, admin_app, review_app
-from sidecar.errors import ClusterError, SidecarError, UsageError
+from sidecar.cluster.webhook import Certificate, Metrics, Reply, review_app
+from sidecar.errors import ClusterError
 from sidecar.inject.names import SYSTEM_NAMESPACE
 from sidecar.inject.review import review
 from sidecar.injecting import IMAGE
-from sidecar.listening import listen, resolve
 from sidecar.parameters import Parsed
+from sidecar.resident import (
+    Work,
+    first,
+    in_background,
+    listen_on,
+    service_account,
+    service_account_options,
+    until_signal,
+)
 from sidecar.settings_values import Address, parse_listen
 from sidecar.webhook_knowledge import ClusterKnowledge
 
 log = logging.getLogger("sidecar.webhook")
-
-Work = Coroutine[Any, Any, None]
 
 TEND_S = 30.0
 FILES_S = 10.0
@@ -90,11 +94,7 @@ _FILE = click.Path(path_type=Path)
     help="Serve with tls.crt and tls.key of this folder (cert-manager's), and make none.",
 )
 @click.option("--image", default=IMAGE, show_default=True, help="The sidecar's image.")
-@click.option("--api", "url", metavar="URL", help="The Kubernetes API.  [default: as in a pod]")
-@click.option("--token-file", type=_FILE, default=SERVICE_ACCOUNT / "token", help="Bearer token.")
-@click.option("--ca-file", type=_FILE, default=SERVICE_ACCOUNT / "ca.crt", help="The API's authority.")
-@click.option("--api-host", envvar="KUBERNETES_SERVICE_HOST", hidden=True)
-@click.option("--api-port", envvar="KUBERNETES_SERVICE_PORT_HTTPS", default="443", hidden=True)
+@service_account_options
 @click.option("--identity", envvar="POD_NAME", help="This replica's name.  [default: the host's]")
 @click.option(
     "--log-format", type=click.Choice(["auto", "json", "text"]), default="auto", help="How it logs."
@@ -108,26 +108,19 @@ def webhook(
     configuration: str,
     certificates: Path | None,
     image: str,
-    url: str | None,
-    token_file: Path,
-    ca_file: Path,
-    api_host: str | None,
-    api_port: str,
     identity: str | None,
     log_format: str,
+    **api: Any,
 ) -> None:
     """Inject the sidecar into pods as they are created.
 
     Makes its own serving certificate, renews it, and keeps the caBundle of its
     MutatingWebhookConfiguration; replicas agree through a Lease. Ends on SIGTERM.
     """
-    if url is None:
-        if not api_host:
-            raise UsageError("webhook: this is no pod: give --api URL, --token-file and --ca-file")
-        url = f"https://[{api_host}]:{api_port}" if ":" in api_host else f"https://{api_host}:{api_port}"
+    access = service_account("webhook", **api)
     logs.configure(log_format, "info", "webhook")
     options = Options(
-        Access(url.rstrip("/"), token_file, ca_file),
+        access,
         listen,
         admin,
         namespace,
@@ -138,15 +131,7 @@ def webhook(
         image,
         identity or socket.gethostname(),
     )
-    asyncio.run(_until_signal(options))
-
-
-async def _until_signal(options: Options) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    await serve(options, stop)
+    asyncio.run(until_signal(lambda stop: serve(options, stop)))
 
 
 async def serve(options: Options, stop: asyncio.Event) -> None:
@@ -170,17 +155,17 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
                 known.why_unready() if certificate.loaded.is_set() else "there is no serving certificate yet"
             )
 
-        await _listen_on(stack, "admin", options.admin, admin_app(why_unready, metrics), None)
-        async with _in_background(
+        await listen_on(stack, "admin", options.admin, admin_app(why_unready, metrics.registry), None)
+        async with in_background(
             known.run(), *_certificate_work(options, api, certificate, metrics)
         ) as failed:
-            await _first((certificate.loaded, stop), failed)
+            await first((certificate.loaded, stop), failed)
             if certificate.loaded.is_set():
-                await _listen_on(
+                await listen_on(
                     stack, "listen", options.listen, review_app(decide, metrics), certificate.context
                 )
                 log.info("listens on %s", options.listen)
-                await _first((stop,), failed)
+                await first((stop,), failed)
             # Endpoints take a moment to follow: calls still come in while the pod is already ending.
             await asyncio.sleep(options.drain_delay_s if certificate.loaded.is_set() else 0)
 
@@ -231,44 +216,3 @@ async def _follow_files(folder: Path, certificate: Certificate) -> None:
         except (OSError, ValueError) as error:
             log.warning("%s: %s; the last certificate stays in use", folder, error)
         await asyncio.sleep(FILES_S if certificate.loaded.is_set() else 1.0)
-
-
-async def _first(events: Iterable[asyncio.Event], failed: asyncio.Future[None]) -> None:
-    """Until one of the events is set. Raises what made background work fail."""
-    waiting: list[asyncio.Future[Any]] = [asyncio.create_task(each.wait()) for each in events]
-    await asyncio.wait([*waiting, failed], return_when=asyncio.FIRST_COMPLETED)
-    for each in waiting:
-        each.cancel()
-    if failed.done():
-        failed.result()
-
-
-@asynccontextmanager
-async def _in_background(*work: Work) -> AsyncIterator[asyncio.Future[None]]:
-    """Runs coroutines beside; the future fails with the first that ends, which none should."""
-    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def ended(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and not failed.done():
-            failed.set_exception(task.exception() or SidecarError("background work ended by itself"))
-
-    tasks = [asyncio.create_task(each) for each in work]
-    for task in tasks:
-        task.add_done_callback(ended)
-    try:
-        yield failed
-    finally:
-        failed.cancel()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _listen_on(
-    stack: AsyncExitStack, name: str, address: Address, app: web.Application, tls: ssl.SSLContext | None
-) -> None:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    for opened in listen(name, address, resolve(name, address)):
-        await web.SockSite(runner, opened, ssl_context=tls, backlog=1024).start()

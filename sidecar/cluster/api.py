@@ -10,19 +10,21 @@ import json
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from sidecar.backoff import Backoff
+from sidecar.cluster.pem import load_pair
 from sidecar.errors import ClusterError
 
 Object = dict[str, Any]
 
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
 _REREAD_S = 60.0
 _TIMEOUT_S = 30.0
 _TRIES = 5
@@ -36,29 +38,50 @@ WATCH_S = 300
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Where the API is and who asks."""
+    """Where the API is and who asks. Files are read again as they change; the rest stays as it is."""
 
     url: str
     token_file: Path | None = None
     ca_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    """Where there is no file of it."""
+    ca: bytes | None = None
+    """PEM; the machine's authorities where neither this nor a file is given."""
+    certificate: bytes | None = None
+    """The client's, in PEM; `key` is its private one."""
+    key: bytes | None = field(default=None, repr=False)
+    server_name: str | None = None
+    """Whom the server's certificate must name, if not the host of the URL."""
+    verify: bool = True
 
 
 class Api:
     """A client; use it as a context manager. Every failure is a ClusterError."""
 
-    def __init__(self, access: Access, tries: int = _TRIES, first_wait_s: float = 0.25) -> None:
+    def __init__(
+        self,
+        access: Access,
+        tries: int = _TRIES,
+        first_wait_s: float = 0.25,
+        timeout_s: float = _TIMEOUT_S,
+        connections: int = 16,
+    ) -> None:
+        """`connections`: open at once; each watch takes one for itself."""
         self._access = access
         self._tries = tries
         self._first_wait_s = first_wait_s
+        self._timeout_s = timeout_s
+        self._connections = connections
+        self._who = "the service account" if access.token_file is not None else "the user who asks"
         self._session: aiohttp.ClientSession | None = None
         self._token: str | None = None
         self._ssl: ssl.SSLContext | None = None
-        self._ca: bytes = b""
+        self._ca: bytes | None = None
         self._read_at = -_REREAD_S
 
     async def __aenter__(self) -> Api:
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=16), read_bufsize=2**20, max_line_size=65536
+            connector=aiohttp.TCPConnector(limit=self._connections), read_bufsize=2**20, max_line_size=65536
         )
         return self
 
@@ -73,6 +96,10 @@ class Api:
     async def patch(self, path: str, operations: list[Object]) -> Object:
         """Apply a JSON patch. A failed `test` has status 422."""
         return await self.request("PATCH", path, operations, JSON_PATCH)
+
+    async def merge(self, path: str, changes: Object) -> Object:
+        """Apply a merge patch (RFC 7386). With a `resourceVersion` that is out of date, status 409."""
+        return await self.request("PATCH", path, changes, MERGE_PATCH)
 
     async def list(self, path: str, **query: str) -> tuple[list[Object], str]:
         """All objects of a collection, read in pages, and the resource version to watch from."""
@@ -124,11 +151,11 @@ class Api:
         self, method: str, path: str, data: bytes | None, content_type: str, query: Mapping[str, str]
     ) -> Object:
         headers = {"Content-Type": content_type} if data is not None else {}
-        timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S, sock_connect=5)
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=5)
         try:
             async with self._open(method, path, query, timeout, headers, data) as response:
                 content = await _bounded(response)
-                _check(method, path, response, content)
+                _check(method, path, response, content, self._who)
         except aiohttp.ClientConnectorError as error:
             raise _Again(
                 f"{self._access.url}: {error}: see that the API is reachable", untouched=True
@@ -156,7 +183,7 @@ class Api:
         try:
             async with self._open("GET", path, asked, timeout, {}, None) as response:
                 if response.status != 200:
-                    _check("WATCH", path, response, await _bounded(response))
+                    _check("WATCH", path, response, await _bounded(response), self._who)
                 async for event in _lines(response):
                     if event.get("type") == "ERROR":
                         status = event.get("object") or {}
@@ -183,7 +210,7 @@ class Api:
             raise RuntimeError("Api is used outside its context")
         if self._token:
             headers = {**headers, "Authorization": f"Bearer {self._token}"}
-        trust: Any = self._ssl if self._ssl is not None else True
+        trust: Any = self._ssl if self._ssl is not None else self._access.verify
         return self._session.request(
             method,
             self._access.url + path,
@@ -192,25 +219,40 @@ class Api:
             data=data,
             timeout=timeout,
             ssl=trust,
+            server_hostname=self._access.server_name,
         )
 
     def _reread(self) -> None:
         """Token and authority anew, at most once a minute: projected tokens last an hour and less."""
         if time.monotonic() - self._read_at < _REREAD_S:
             return
+        access = self._access
         try:
-            if self._access.token_file is not None:
-                self._token = self._access.token_file.read_text().strip()
-            if self._access.ca_file is not None:
-                ca = self._access.ca_file.read_bytes()
-                if ca != self._ca:
-                    self._ssl = ssl.create_default_context(cadata=ca.decode())
-                    self._ca = ca
+            self._token = access.token
+            if access.token_file is not None:
+                self._token = access.token_file.read_text().strip()
+            ca = access.ca_file.read_bytes() if access.ca_file is not None else access.ca
+            if ca != self._ca or (self._ssl is None and access.certificate is not None):
+                self._ssl = _context(access, ca)
+                self._ca = ca
         except (OSError, ssl.SSLError, ValueError) as error:
+            files = access.token_file is not None or access.ca_file is not None
+            remedy = "mount it, or name its files with --token-file and --ca-file"
             raise ClusterError(
-                f"service account: {error}: mount it, or name its files with --token-file and --ca-file"
+                f"service account: {error}: {remedy}" if files else f"{access.url}: {error}: give PEM"
             ) from error
         self._read_at = time.monotonic()
+
+
+def _context(access: Access, ca: bytes | None) -> ssl.SSLContext:
+    """Raises OSError, ssl.SSLError or ValueError for what is no PEM."""
+    context = ssl.create_default_context(cadata=ca.decode() if ca is not None else None)
+    if not access.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if access.certificate is not None:
+        load_pair(context, access.certificate, access.key or b"")
+    return context
 
 
 class _Again(Exception):
@@ -221,7 +263,7 @@ class _Again(Exception):
         self.status, self.untouched, self.after_s = status, untouched, after_s
 
 
-def _check(method: str, path: str, response: aiohttp.ClientResponse, content: bytes) -> None:
+def _check(method: str, path: str, response: aiohttp.ClientResponse, content: bytes, who: str) -> None:
     """Raises for every status but success."""
     status = response.status
     if status < 300:
@@ -236,7 +278,7 @@ def _check(method: str, path: str, response: aiohttp.ClientResponse, content: by
         after = response.headers.get("Retry-After", "")
         raise _Again(message, status, status == 429, float(after) if after.isdigit() else 0.0)
     if status in (401, 403):
-        message += ": grant it to the service account"
+        message += f": grant it to {who}"
     raise ClusterError(message, status)
 
 

@@ -1,19 +1,19 @@
-"""The webhook's servers: reviews over TLS, whose certificate changes as it runs; health and metrics."""
+"""The webhook's server: reviews over TLS, whose certificate changes as it runs."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from sidecar.cluster.certificate import Pair, expiry
+from sidecar.cluster.pem import load_pair
 
 log = logging.getLogger("sidecar.webhook")
 
@@ -76,18 +76,7 @@ class Certificate:
         """Serve with this PEM pair from the next connection on. Raises ValueError for what is no pair."""
         if certificate == self._current:
             return
-        # The ssl module takes files alone, and the root file system may be read-only.
-        descriptors = [_memory_file(text) for text in (certificate, key)]
-        try:
-            paths = [f"/proc/self/fd/{descriptor}" for descriptor in descriptors]
-            # Tried on another context first: a pair that does not fit would leave half of it in the live one.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*paths)
-            self.context.load_cert_chain(*paths)
-        except ssl.SSLError as error:
-            raise ValueError(f"certificate and key do not fit: {error.reason or error}") from error
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        load_pair(self.context, certificate, key)
         self._current = certificate
         self.loaded.set()
         self._metrics.expiry.set(expiry(certificate).timestamp())
@@ -96,13 +85,6 @@ class Certificate:
 
     def load_pair(self, pair: Pair) -> None:
         self.load(pair.certificate, pair.key)
-
-
-def _memory_file(text: bytes) -> int:
-    descriptor = os.memfd_create("sidecar-tls")
-    os.write(descriptor, text)
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
 
 
 def review_app(decide: Callable[[bytes], Reply], metrics: Metrics) -> web.Application:
@@ -133,25 +115,3 @@ def review_app(decide: Callable[[bytes], Reply], metrics: Metrics) -> web.Applic
 def _answered(reply: Reply, metrics: Metrics) -> web.Response:
     metrics.reviews.labels(reply.outcome).inc()
     return web.Response(status=reply.status, body=reply.body, content_type="application/json")
-
-
-def admin_app(why_unready: Callable[[], str | None], metrics: Metrics) -> web.Application:
-    """`/healthz`, `/readyz` (503 with the reason) and `/metrics`, over plain HTTP."""
-
-    async def healthz(_: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def readyz(_: web.Request) -> web.Response:
-        reason = why_unready()
-        return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=reason + "\n")
-
-    async def exposition(_: web.Request) -> web.Response:
-        return web.Response(
-            body=generate_latest(metrics.registry), content_type="text/plain", charset="utf-8"
-        )
-
-    app = web.Application()
-    app.router.add_get("/healthz", healthz)
-    app.router.add_get("/readyz", readyz)
-    app.router.add_get("/metrics", exposition)
-    return app
