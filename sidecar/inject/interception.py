@@ -35,8 +35,10 @@ from sidecar.inject.settings import InjectSettings
 from sidecar.inject.surroundings import NAMED_PORTS_SINCE, NATIVE_SINCE, Surroundings, service_ports
 from sidecar.inject.target import NoTarget, Target, find
 
-_MIRROR = "kubernetes.io/config.mirror"
-_OS_LABEL = "kubernetes.io/os"
+MIRROR = "kubernetes.io/config.mirror"
+OS_LABEL = "kubernetes.io/os"
+OWN_PORTS = (PROBE_PORT, HEALTH_PORT, ADMIN_PORT)
+"""Beside the one that the recorder listens on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +97,9 @@ def _text(version: tuple[int, int]) -> str:
 def _hindrance(pod: Mapping[str, Any], settings: InjectSettings) -> str | None:
     """What forbids injection whatever the interception."""
     spec = child(pod, "spec")
-    if _MIRROR in annotations_of(pod):
+    if MIRROR in annotations_of(pod):
         return "a static pod: kubelet runs it from a file, not from the API"
-    system = child(spec, "os").get("name") or child(spec, "nodeSelector").get(_OS_LABEL)
+    system = child(spec, "os").get("name") or child(spec, "nodeSelector").get(OS_LABEL)
     if system == "windows":
         return "the pod runs on Windows, which the sidecar does not"
     if spec.get("hostNetwork"):
@@ -187,7 +189,7 @@ def _is_native(settings: InjectSettings, around: Surroundings, mode: str) -> boo
 def _taken(pod: Mapping[str, Any], listen: int, model_port: int) -> str | None:
     """A port that the sidecar needs and a container of the pod declares."""
     spec = child(pod, "spec")
-    needed = (listen, PROBE_PORT, HEALTH_PORT, ADMIN_PORT)
+    needed = (listen, *OWN_PORTS)
     if model_port in needed:
         return f"port {model_port} is the model's, and the sidecar's too: let the model listen elsewhere"
     for container in containers(pod) + children(spec, "initContainers"):

@@ -13,11 +13,11 @@ from typing import Any
 
 from sidecar.inject.pod import annotations_of, child, containers, labels_of, named
 
-_PROXIES = {"istio": ("istio-proxy", 1337), "linkerd": ("linkerd-proxy", 2102)}
+PROXIES = {"istio": ("istio-proxy", 1337), "linkerd": ("linkerd-proxy", 2102)}
 """Container, and the user id it has when the pod does not say."""
 OTHER_PROXIES = ("kuma-sidecar", "consul-dataplane", "consul-connect-envoy-sidecar", "osm-envoy")
 """Proxies of meshes whose own rules are not known here."""
-PROXY_CONTAINERS = frozenset({name for name, _ in _PROXIES.values()} | set(OTHER_PROXIES))
+PROXY_CONTAINERS = frozenset({name for name, _ in PROXIES.values()} | set(OTHER_PROXIES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Mesh:
 
 def mesh_of(pod: Mapping[str, Any], namespace_mesh: str | None) -> Mesh | None:
     """The mesh that the pod is in, or will be once the mesh's own injector has seen it."""
-    for name, (container, uid) in _PROXIES.items():
+    for name, (container, uid) in PROXIES.items():
         if (proxy := named(pod, container)) is not None:
             return Mesh(name, child(proxy, "securityContext").get("runAsUser", uid))
     other = next((each["name"] for each in containers(pod) if each.get("name") in OTHER_PROXIES), None)
@@ -39,7 +39,7 @@ def mesh_of(pod: Mapping[str, Any], namespace_mesh: str | None) -> Mesh | None:
     expected = _asked_for(pod, namespace_mesh)
     if expected is None or expected == "ambient":
         return Mesh(expected) if expected else None
-    return Mesh(expected, _PROXIES[expected][1])
+    return Mesh(expected, PROXIES[expected][1])
 
 
 def _asked_for(pod: Mapping[str, Any], namespace_mesh: str | None) -> str | None:

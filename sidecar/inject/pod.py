@@ -7,6 +7,13 @@ from typing import Any
 
 Object = dict[str, Any]
 """A JSON object of the Kubernetes API."""
+PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
+PROBE_KINDS = ("httpGet", "tcpSocket", "grpc")
+HOOKS = ("postStart", "preStop")
+HOOK_KINDS = ("httpGet", "tcpSocket")
+"""By which kubelet calls into a container."""
+WORKLOAD_LABELS = ("serving.kserve.io/inferenceservice", "serving.knative.dev/service")
+TEMPLATE_HASH = "pod-template-hash"
 
 
 def child(value: Mapping[str, Any], *keys: str) -> Object:
@@ -97,11 +104,11 @@ def workload_name(pod: Mapping[str, Any]) -> str | None:
     None for a bare pod that has no name yet.
     """
     marks = labels_of(pod)
-    for label in ("serving.kserve.io/inferenceservice", "serving.knative.dev/service"):
+    for label in WORKLOAD_LABELS:
         if marks.get(label):
             return marks[label]
     made_by = str(owner(pod).get("name") or "")
-    suffix = "-" + marks.get("pod-template-hash", "")
+    suffix = "-" + marks.get(TEMPLATE_HASH, "")
     if made_by and suffix != "-":
         return made_by.removesuffix(suffix)
     metadata = child(pod, "metadata")
@@ -114,11 +121,11 @@ def handlers(container: Mapping[str, Any]) -> Iterator[tuple[str, Object, str]]:
 
     Kinds: `httpGet`, `tcpSocket`, `grpc`. `exec` runs inside the container and needs no port.
     """
-    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
-        for kind in ("httpGet", "tcpSocket", "grpc"):
+    for probe in PROBES:
+        for kind in PROBE_KINDS:
             if action := child(container, probe, kind):
                 yield f"{probe}/{kind}", action, kind
-    for hook in ("postStart", "preStop"):
-        for kind in ("httpGet", "tcpSocket"):
+    for hook in HOOKS:
+        for kind in HOOK_KINDS:
             if action := child(container, "lifecycle", hook, kind):
                 yield f"lifecycle/{hook}/{kind}", action, kind

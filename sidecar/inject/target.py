@@ -21,14 +21,16 @@ from sidecar.inject.pod import (
 from sidecar.inject.settings import InjectSettings
 
 QUEUE_PROXY = "queue-proxy"
-_QUEUE_PORT = "queue-port"
-_KSERVE_LABEL = "serving.kserve.io/inferenceservice"
-_KSERVE_AGENT = "agent"
-_KSERVE_PORT = 8080
-_MODEL_NAMES = ("kserve-container", "user-container")
-_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
-_SERVING = ("http", "h2c", "user-port", "rest", "predict", "serving", "api", "web")
+QUEUE_PORT = "queue-port"
+KSERVE_LABEL = "serving.kserve.io/inferenceservice"
+KSERVE_AGENT = "agent"
+KSERVE_PORT = 8080
+MODEL_NAMES = ("kserve-container", "user-container")
+DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+SERVING = ("http", "h2c", "user-port", "rest", "predict", "serving", "api", "web")
 """How the names of ports that serve a model begin, the likeliest first."""
+SIDE_DOORS = ("metric", "prom", "admin", "health", "debug", "probe", "jmx")
+"""What the names of ports for metrics, probes or debugging hold."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,7 @@ def _model(pod: Mapping[str, Any], settings: InjectSettings) -> tuple[int, list[
         if settings.container not in names:
             raise NoTarget(f"there is no container {settings.container}: correct {PREFIX}container")
         return names.index(settings.container), []
-    for name in (*_MODEL_NAMES, annotations_of(pod).get(_DEFAULT_CONTAINER)):
+    for name in (*MODEL_NAMES, annotations_of(pod).get(DEFAULT_CONTAINER)):
         if name is not None and name in names:
             return names.index(name), []
     own = [index for index, each in enumerate(every) if str(each.get("name")) not in PROXY_CONTAINERS]
@@ -111,8 +113,8 @@ def _helper(pod: Mapping[str, Any], model: int) -> tuple[int, int] | None:
     """Container and port through which Knative or KServe reach the model inside the pod."""
     for index, each in enumerate(containers(pod)):
         if each.get("name") == QUEUE_PROXY and index != model:
-            return index, port_number(each, _QUEUE_PORT) or 8012
-        if each.get("name") == _KSERVE_AGENT and index != model and _KSERVE_LABEL in labels_of(pod):
+            return index, port_number(each, QUEUE_PORT) or 8012
+        if each.get("name") == KSERVE_AGENT and index != model and KSERVE_LABEL in labels_of(pod):
             ports = tcp_ports(each)
             if ports:
                 return index, int(ports[0]["containerPort"])
@@ -137,20 +139,20 @@ def _port(pod: Mapping[str, Any], container: Object, warnings: list[str]) -> tup
         number = port_number(container, action.get("port"))
         if number is not None and not action.get("host"):
             return number, f"the port of container {name}'s {path.split('/')[0]}"
-    if name in _MODEL_NAMES and _KSERVE_LABEL in labels_of(pod):
-        return _KSERVE_PORT, "KServe's port for models that declare none"
+    if name in MODEL_NAMES and KSERVE_LABEL in labels_of(pod):
+        return KSERVE_PORT, "KServe's port for models that declare none"
     raise NoTarget(f"container {name} declares no TCP port: declare it, or set {PREFIX}upstream-port")
 
 
 def _rank(port: Object) -> int:
     name = str(port.get("name") or "")
-    return next((place for place, start in enumerate(_SERVING) if name.startswith(start)), len(_SERVING))
+    return next((place for place, start in enumerate(SERVING) if name.startswith(start)), len(SERVING))
 
 
 def _is_side_door(port: Object) -> bool:
     """A port for metrics, probes or debugging, by its name."""
     name = str(port.get("name") or "")
-    return any(word in name for word in ("metric", "prom", "admin", "health", "debug", "probe", "jmx"))
+    return any(word in name for word in SIDE_DOORS)
 
 
 def _declared(container: Object, port: int) -> int | None:
