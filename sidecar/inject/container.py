@@ -13,6 +13,7 @@ from sidecar.inject.names import (
     BASELINE_VOLUME,
     HEALTH_PORT,
     INTERCEPT,
+    JOURNAL,
     JOURNAL_VOLUME,
     POD_FOLDER,
     POD_VOLUME,
@@ -39,6 +40,13 @@ JOURNAL_SHARE = (3, 4)
 _PINNED = re.compile(r"@(sha256:[0-9a-f]{64})$")
 _DEFAULT_GRACE_S = 30
 _MARGIN_S = 2
+_PLACE = {
+    "hostPath": "$(SIDECAR_NAMESPACE)_$(POD_NAME)_$(SIDECAR_POD_UID)",
+    # By name alone: a StatefulSet's pod finds what the one before it left, and ships it itself.
+    "pvc": "$(SIDECAR_NAMESPACE)_$(POD_NAME)",
+}
+"""The pod's folder in a journal volume that others use too."""
+_POD_NAME: Object = {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
 _READY = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', {port}, timeout=2); "
     "c.request('GET', '/{path}'); raise SystemExit(c.getresponse().status != 200)"
@@ -116,7 +124,7 @@ def volumes(settings: InjectSettings) -> list[Object]:
     """The pod's volumes for the sidecar, JOURNAL_VOLUME first."""
     facts = ("annotations", "labels", "name", "namespace", "uid")
     found: list[Object] = [
-        {"name": JOURNAL_VOLUME, "emptyDir": {"sizeLimit": in_mebibytes(settings.max_bytes)}},
+        {"name": JOURNAL_VOLUME} | _journal_source(settings),
         {"name": TEMPORARY_VOLUME, "emptyDir": {"sizeLimit": "64Mi"}},
         {
             "name": POD_VOLUME,
@@ -134,6 +142,16 @@ def volumes(settings: InjectSettings) -> list[Object]:
     return found
 
 
+def _journal_source(settings: InjectSettings) -> Object:
+    kind, what = settings.journal_volume
+    if kind == "hostPath":
+        # Not DirectoryOrCreate: kubelet's folder would be root's alone, and the sidecar could not start.
+        return {"hostPath": {"path": what, "type": "Directory"}}
+    if kind == "pvc":
+        return {"persistentVolumeClaim": {"claimName": what}}
+    return {"emptyDir": {"sizeLimit": in_mebibytes(settings.max_bytes)}}
+
+
 def _files(settings: InjectSettings) -> list[tuple[str, str, tuple[str, str]]]:
     """Volume, folder, and ConfigMap with its key, of the files that the sidecar reads."""
     both = (BASELINE_VOLUME, BASELINE_FOLDER, settings.baseline), (WATCH_VOLUME, WATCH_FOLDER, settings.watch)
@@ -141,8 +159,9 @@ def _files(settings: InjectSettings) -> list[tuple[str, str, tuple[str, str]]]:
 
 
 def _mounts(settings: InjectSettings) -> list[Object]:
+    place = _PLACE.get(settings.journal_volume[0])
     mounts: list[Object] = [
-        {"name": JOURNAL_VOLUME, "mountPath": STATE_FOLDER},
+        {"name": JOURNAL_VOLUME, "mountPath": STATE_FOLDER} | ({"subPathExpr": place} if place else {}),
         {"name": TEMPORARY_VOLUME, "mountPath": "/tmp"},
         {"name": POD_VOLUME, "mountPath": POD_FOLDER, "readOnly": True},
     ]
@@ -163,7 +182,7 @@ def _environment(
         "model": settings.model_name or workload or capture.target.model,
         "health": f"*:{HEALTH_PORT}",
         "admin": f"*:{ADMIN_PORT}",
-        "journal": f"{STATE_FOLDER}/journal",
+        "journal": f"{STATE_FOLDER}/{JOURNAL}",
         "journal_max_bytes": str(journal),
         "analyst_memory": str(analyst_memory(settings)),
         "drain_delay": f"{drain}s",
@@ -184,6 +203,7 @@ def _environment(
     plain = {BY_KEY[key].variable: value for key, value in values.items()} | dict(settings.passed)
     return [
         {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        *([_POD_NAME] if settings.journal_volume[0] in _PLACE else []),
         {"name": "SIDECAR_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "SIDECAR_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
         # The pod's own address rather than loopback, as a client from outside would reach the model. In

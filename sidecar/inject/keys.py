@@ -27,6 +27,7 @@ _DNS_LABEL = re.compile(r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")
 _DNS_NAME = re.compile(r"^(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
 _CONFIG_KEY = re.compile(r"^(?!\.\.)[-._a-zA-Z0-9]{1,253}$")
 _IMAGE = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]{0,511}$")
+_PATH = re.compile(r"^(/[A-Za-z0-9._-]+)+$")
 _PORT_NAME = re.compile(r"^(?=.{1,15}$)(?=.*[a-z])(?!.*--)[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
 
 
@@ -107,6 +108,14 @@ def _key_list(text: str) -> tuple[str, ...]:
     return names
 
 
+def _volume(text: str) -> tuple[str, str]:
+    kind, _, what = text.partition(":")
+    plain = _PATH.match(what) and not {".", ".."} & set(what.split("/"))
+    if (kind == "pvc" and _DNS_NAME.match(what)) or (kind == "hostPath" and plain) or text == "emptyDir":
+        return kind, what
+    raise ValueError("is none of emptyDir, hostPath:/FOLDER and pvc:NAME")
+
+
 def _file_of(usual: str) -> Callable[[str], tuple[str, str]]:
     def parse(text: str) -> tuple[str, str]:
         name, slash, key = text.partition("/")
@@ -155,6 +164,13 @@ OWN: tuple[Key, ...] = (
         _at_least(LEAST_JOURNAL, size),
         "1Gi",
         "Size of the journal's volume, at least 192Mi; the journal itself takes 75 % of it.",
+    ),
+    Key(
+        "journal-volume",
+        _volume,
+        "emptyDir",
+        "Where the journal lies: `emptyDir`, which goes with the pod; `hostPath:/FOLDER` of the node, for "
+        "`sidecar drain`; `pvc:NAME`, a claim in the pod's namespace.",
     ),
     Key("cpu-request", quantity, "100m", "The sidecar's request of CPU."),
     Key("cpu-limit", quantity, "none", "Its limit of CPU; `1` where every other container has a limit."),

@@ -35,6 +35,8 @@ ADMIN_PORT = 15190
 USER = 65532
 
 STATE_FOLDER = "/var/lib/sidecar"
+JOURNAL = "journal"
+"""The journal's folder in STATE_FOLDER."""
 POD_FOLDER = "/etc/sidecar/pod"
 SECRET_FOLDER = "/etc/sidecar/secret"
 BASELINE_FOLDER = "/etc/sidecar/baseline"

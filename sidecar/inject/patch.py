@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sidecar.inject.container import interceptor, recorder, termination, volumes
@@ -67,6 +67,7 @@ def inject(pod: Mapping[str, Any], settings: InjectSettings, around: Surrounding
     status = injected_status(pod)
     if status is not None:
         return Outcome(_moved_behind_mesh(pod, status, around), ALREADY)
+    settings, displaced = _placeable(pod, settings, around)
     capture = choose(pod, settings, around)
     if isinstance(capture, Refusal):
         return Outcome([], capture.reason)
@@ -82,7 +83,25 @@ def inject(pod: Mapping[str, Any], settings: InjectSettings, around: Surrounding
     initial += [interceptor(pod, capture, settings)] if capture.mode == "redirect" else []
     patch += _appended(pod, "initContainers", initial)
     patch += [] if capture.native else _appended(pod, "containers", [sidecar])
-    return Outcome(patch, capture.reason, capture, (*capture.target.warnings, *_warnings(pod, capture)))
+    warnings = (*capture.target.warnings, *_warnings(pod, capture), *displaced)
+    return Outcome(patch, capture.reason, capture, warnings)
+
+
+def _placeable(
+    pod: Mapping[str, Any], settings: InjectSettings, around: Surroundings
+) -> tuple[InjectSettings, list[str]]:
+    """The settings with a journal's volume that the pod can have, and what to say of it."""
+    kind, what = settings.journal_volume
+    level = around.pod_security or settings.pod_security
+    if kind == "hostPath" and level != "privileged":
+        # The API would refuse the pod.
+        said = f"journal-volume hostPath: Pod Security level {level} forbids it; the journal is an emptyDir"
+        return replace(settings, journal_volume=("emptyDir", "")), [said]
+    if kind == "pvc" and "fsGroup" not in child(pod, "spec", "securityContext"):
+        return settings, [
+            f"journal-volume pvc: without an fsGroup in the pod, claim {what} may be root's alone"
+        ]
+    return settings, []
 
 
 def injected_status(pod: Mapping[str, Any]) -> Object | None:

@@ -54,9 +54,11 @@ def limits_storage(pod: Mapping[str, Any]) -> bool:
 def recorder_resources(pod: Mapping[str, Any], settings: InjectSettings) -> Object:
     """Requests and limits of the sidecar's container."""
     volume = in_mebibytes(settings.max_bytes)
-    requests: Object = {"ephemeral-storage": volume}
+    # Only an emptyDir counts as the pod's own storage.
+    ephemeral = settings.journal_volume[0] == "emptyDir"
+    requests: Object = {"ephemeral-storage": volume} if ephemeral else {}
     limits: Object = {}
-    if limits_storage(pod):
+    if ephemeral and limits_storage(pod):
         limits["ephemeral-storage"] = in_mebibytes(settings.max_bytes + LOG_ALLOWANCE_BYTES)
     if not shares_pod_resources(pod):
         if is_guaranteed(pod):

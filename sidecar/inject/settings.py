@@ -31,6 +31,8 @@ class InjectSettings:
     mode: str | None = None
     listen_port: int | None = None
     max_bytes: int = 2**30
+    journal_volume: tuple[str, str] = ("emptyDir", "")
+    """Kind of volume, and the folder or the claim."""
     cpu_request: str = "100m"
     cpu_limit: str | None = None
     memory_request: str = "256Mi"

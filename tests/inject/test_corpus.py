@@ -39,7 +39,12 @@ def sidecar_of(pod: dict[str, Any]) -> dict[str, Any]:
 
 def environment(pod: dict[str, Any], pod_ip: str = "10.1.2.3") -> dict[str, str]:
     """The variables as kubelet gives them to the sidecar: fields filled in, `$(NAME)` expanded, `$$` undone."""
-    facts = {"status.podIP": pod_ip, "metadata.namespace": "risk", "metadata.uid": "u-1"}
+    facts = {
+        "status.podIP": pod_ip,
+        "metadata.namespace": "risk",
+        "metadata.name": "p-1",
+        "metadata.uid": "u-1",
+    }
     found: dict[str, str] = {}
     for each in sidecar_of(pod)["env"]:
         if "valueFrom" in each:
@@ -193,7 +198,7 @@ def test_sidecar_run_accepts_the_environment_in_both_families(case: Case, pod_ip
     (route,) = found.routes
     assert (route.upstream.host, route.upstream.port) == (pod_ip, capture.target.port)
     assert route.listen.port == capture.listen
-    known = {setting.variable for setting in TABLE} | {"POD_IP"}
+    known = {setting.variable for setting in TABLE} | {"POD_IP", "POD_NAME"}
     assert environment(pod).keys() <= known
 
 
