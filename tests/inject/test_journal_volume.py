@@ -35,7 +35,7 @@ def parts(pod: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str
 
 def test_without_the_key_the_journal_goes_with_the_pod() -> None:
     _, volume, mount = parts(with_volume("emptyDir")[0])
-    assert volume["emptyDir"] == {"sizeLimit": "1024Mi"}
+    assert volume["emptyDir"] == {"sizeLimit": "1Gi"}
     assert "subPathExpr" not in mount
 
 
