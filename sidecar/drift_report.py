@@ -15,6 +15,7 @@ from sidecar.errors import StoreError
 from sidecar.fleet.assembly import Assembled, Tallied
 from sidecar.fleet.naming import PaneName
 from sidecar.fleet.pane_file import PaneFile, Series
+from sidecar.fleet.shares import Shares
 from sidecar.fleet.sums import Sum, vector
 from sidecar.fleet.writers import Writers, missing
 from sidecar.fleet_store import FleetStore
@@ -112,6 +113,8 @@ class Sweep:
         self._folders: dict[str, tuple[int, int]] = {}
         """When the panes of a model's digest begin in this span, and its last ones."""
         self._runs: dict[Series, SeriesReport] = {}
+        self._shares: dict[str, Shares] = {}
+        """Of each model's budget, by model."""
 
     def over(self, names: Sequence[PaneName]) -> None:
         """All of these files."""
@@ -158,6 +161,10 @@ class Sweep:
                 begin, end = self._folders[folder_of(file.name)]
                 known.segments = SegmentLook(known.run, begin + (end + pane_us - begin) // BEGINNING)
         kept = [pane for pane in file.panes if self._inside(pane.start_us)]
+        shares = self._shares.setdefault(facts.model, Shares())
+        for pane in kept:
+            if not pane.late:
+                shares.note(facts.series, pane.start_us)
         taken = known.run.assembly.take(PaneFile(file.name, facts, kept), 0)
         if taken and self._by_source and (facts.source in known.sources or len(known.sources) < SOURCES_KEPT):
             total = known.sources.setdefault(facts.source, Sum())
@@ -171,9 +178,15 @@ class Sweep:
         )
 
     def _hand_out(self, to_us: int) -> None:
-        for each in self._runs.values():
-            for pane in each.run.assembly.hand_out(to_us):
-                self._pane(each, pane)
+        ready = [
+            (pane.start_us, series, pane)
+            for series, each in self._runs.items()
+            for pane in each.run.assembly.hand_out(to_us)
+        ]
+        for start_us, series, pane in sorted(ready, key=lambda each: each[:2]):
+            each = self._runs[series]
+            each.run.evaluator.give(self._shares[series.model].of(series, start_us))
+            self._pane(each, pane)
 
     def _pane(self, each: SeriesReport, pane: Assembled) -> None:
         counts = each.run.vector(pane)

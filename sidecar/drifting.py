@@ -162,8 +162,8 @@ def remarks(report: DriftReport) -> list[str]:
     for (model, _), count in plans.items():
         if count > 1:
             lines.append(
-                f"model {safe(model)} has {count} plans or pane lengths: their counts do not add, and each "
-                "has the whole budget; give all pods one baseline_file"
+                f"model {safe(model)} has {count} plans or pane lengths of one digest: their counts do not "
+                "add, and they share its budget; give all pods one baseline_file"
             )
     return lines
 

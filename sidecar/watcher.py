@@ -14,7 +14,8 @@ from sidecar.alerting.notice import Notice
 from sidecar.clock import Clock
 from sidecar.errors import ObjectMissing, ObjectUnreadable, StoreError, UsageError
 from sidecar.fleet.naming import PaneName, stamp
-from sidecar.fleet.pane_file import Series
+from sidecar.fleet.pane_file import PaneFile, Series
+from sidecar.fleet.shares import Shares
 from sidecar.fleet.sums import Sum
 from sidecar.fleet.writers import missing
 from sidecar.fleet_store import FleetStore
@@ -43,6 +44,7 @@ class _State(msgspec.Struct):
     format: int
     since_us: int
     series: list[tuple[Series, bytes, bytes, int]]
+    shares: dict[str, Shares] = {}
 
 
 @dataclass(slots=True)
@@ -97,6 +99,10 @@ class Watcher:
         self._told: dict[str, Told] = {}
         self._done: list[tuple[Series, Notice]] = []
         self.runs: dict[Series, SeriesRun] = {}
+        self._shares: dict[str, Shares] = {}
+        """Of each model's budget, by model."""
+        self._changed: dict[Series, dict[str, Alarm]] = {}
+        """Alarms that are not in the store as they are now."""
         self.health = Health()
         self._restore(given=since_us is not None)
 
@@ -108,10 +114,11 @@ class Watcher:
         """
         now_us = self._clock.wall_us()
         taken = self._take_new(now_us)
+        stepped = self._step(now_us)
         changed = False
         for series, run in self.runs.items():
-            changed |= self._evaluate(series, run, now_us)
-        if taken or changed:
+            changed |= self._keep(series, run, now_us, series in stepped)
+        if taken or stepped or changed:
             self._save()
         self.mark_told()
         self.health.looked_us = now_us
@@ -163,7 +170,7 @@ class Watcher:
             if run is None:
                 left_out.add(found.facts.series)
             else:
-                taken += run.assembly.take(found, now_us)
+                taken += self._take(run, found, now_us)
                 # Late counts are in the store for whoever adds them up; the detectors do without.
                 run.assembly.behind = Sum()
         if sweep:
@@ -178,6 +185,13 @@ class Watcher:
         self.health.files += taken
         self._fresh = False
         return taken
+
+    def _take(self, run: SeriesRun, file: PaneFile, now_us: int) -> bool:
+        shares = self._shares.setdefault(run.series.model, Shares())
+        for pane in file.panes:
+            if not pane.late:
+                shares.note(run.series, pane.start_us)
+        return run.assembly.take(file, now_us)
 
     def _known(self, name: PaneName) -> bool:
         return name in self._unread or any(
@@ -199,39 +213,53 @@ class Watcher:
             same = [each for each in self.runs if (each.model, each.digest) == (series.model, series.digest)]
             if same:
                 log.warning(
-                    "%s has %d plans: their counts do not add, and each has the whole budget; "
-                    "give all pods one baseline_file",
-                    f"model {series.model}",
+                    "model %s has %d plans of one digest: their counts do not add, and they share its "
+                    "budget; give all pods one baseline_file",
+                    series.model,
                     len(same) + 1,
                 )
             known = self.runs[series] = SeriesRun(series, self._fleet.plan(plan), self._wait_us)
         return known
 
-    def _evaluate(self, series: Series, run: SeriesRun, now_us: int) -> bool:
-        changed: dict[str, Alarm] = {}
-        due = run.assembly.due(now_us)
-        for pane in due:
+    def _step(self, now_us: int) -> set[Series]:
+        """Evaluates the panes that are complete, by time over all series; the series that had some."""
+        due = [
+            (pane.start_us, series, pane)
+            for series, run in self.runs.items()
+            for pane in run.assembly.due(now_us)
+        ]
+        due.sort(key=lambda each: each[:2])
+        for start_us, series, pane in due:
+            run = self.runs[series]
+            run.evaluator.give(self._shares[series.model].of(series, start_us))
             for alarm in run.step(pane):
-                changed[alarm.id] = alarm
+                self._changed.setdefault(series, {})[alarm.id] = alarm
+        return {series for _, series, _ in due}
+
+    def _keep(self, series: Series, run: SeriesRun, now_us: int, stepped: bool) -> bool:
+        """Writes and tells what has become of a series' alarms; whether anything has."""
+        changed = self._changed.setdefault(series, {})
         active = [alarm for alarm in run.evaluator.alarms() if alarm.active]
         if any(alarm.loud for alarm in active):
             acknowledged = self._alarms.acknowledged(series)
             for alarm in active:
                 if alarm.loud and run.alarm_id(alarm) in acknowledged:
                     changed[alarm.id] = run.evaluator.acknowledge(alarm.id, now_us)
-        for alarm in changed.values():
+        some = bool(changed)
+        for key, alarm in list(changed.items()):
             named = run.named(alarm)
             self._alarms.write(series, self.name, named)
+            del changed[key]
             log.warning(
                 "%s",
                 named.sentence,
                 extra={"alarm": named.id, "model": series.model, "state": named.state},
             )
-        if due and (changed or active):
+        if stepped and (some or active):
             kept = [run.named(alarm) for alarm in run.evaluator.alarms()][:SPANS_KEPT]
             self._alarms.write_spans(series, kept, run.assembly.handed_to_us)
         self._tell_of(series, run, now_us)
-        return bool(due) or bool(changed)
+        return some
 
     def _tell_of(self, series: Series, run: SeriesRun, now_us: int) -> None:
         if self._tell is None:
@@ -256,7 +284,10 @@ class Watcher:
 
     def _save(self) -> None:
         state = _State(
-            STATE_FORMAT, self._since_us, [(series, *run.state()) for series, run in self.runs.items()]
+            STATE_FORMAT,
+            self._since_us,
+            [(series, *run.state()) for series, run in self.runs.items()],
+            self._shares,
         )
         data = msgspec.msgpack.encode(state)
         if self._folder is None:
@@ -280,6 +311,7 @@ class Watcher:
             if state.format != STATE_FORMAT:
                 raise UsageError(f"watch state: format {state.format}, this build reads {STATE_FORMAT}")
             self._fresh = False
+            self._shares = {series.model: Shares() for series, *_ in state.series} | state.shares
             for series, assembly, evaluator, stepped_us in state.series:
                 try:
                     plan = self._fleet.plan(series.plan)
@@ -294,6 +326,7 @@ class Watcher:
         except (msgspec.MsgspecError, ValueError) as error:
             log.error("watch state begins anew: %s", error)
             self.runs.clear()
+            self._shares.clear()
             self._fresh = True
 
     def _saved(self) -> bytes:

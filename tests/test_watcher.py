@@ -141,3 +141,33 @@ def test_panes_that_do_not_fit_their_plan_are_told() -> None:
     odd = Sum(5, {"no such tally": np.array([1])})
     assert run.step(Assembled(T0_US, MINUTE_US, odd)) == []
     assert run.assembly.tallied.refused == 5
+
+
+def test_two_plans_of_one_model_share_its_budget_and_a_late_one_begins_where_the_other_is(
+    tmp_path: Path,
+) -> None:
+    """Two routes with baselines of their own; `drift` divides as `watch` does, over restarts."""
+    root = tmp_path / "store"
+    root.mkdir()
+    opened = open_store(str(root))
+    pods = [Pod("a", baseline(0), opened), Pod("b", baseline(1), opened)]
+    traffic(pods, 30, lambda minute: 2.0 if minute >= 15 else 0.0)
+    clock = ManualClock(T0_US + 60 * MINUTE_US)
+    made = watcher(opened, clock)
+    made.look()
+    assert [run.evaluator.share for run in made.runs.values()] == [0.5, 0.5]
+    alone = SeriesRun(next(iter(made.runs)), Plan(baseline(0), WatchSpec()), 0)
+    [income] = [each for each in alone.evaluator.watches if each.quantity.name == "inputs.income"]
+    thresholds = [alarm.threshold for _, alarm in made.alarms() if alarm.quantity == "inputs.income"]
+    assert thresholds == pytest.approx([np.log(2 * income.threshold)] * 2)
+    shown = json.loads(sidecar("drift", "--store", root, "--json").out)
+    found = [alarm["threshold"] for series in shown["series"] for alarm in series["alarms"]]
+    assert found
+    assert min(found) == pytest.approx(np.log(2 * income.threshold))
+    traffic([Pod("late", baseline(2), opened)], 30, seed=5)
+    clock.advance(30)
+    again = watcher(opened, clock)
+    again.look()
+    shares = {run.series.plan: run.evaluator.share for run in again.runs.values()}
+    assert sorted(shares.values()) == [0.0, 0.5, 0.5]
+    assert outline(again) == outline(made)

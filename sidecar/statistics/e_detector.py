@@ -27,6 +27,15 @@ def step(m: Floats, log_e: Floats, out: Floats | None = None) -> Floats:
     return np.minimum(grown, HIGHEST, out=grown)
 
 
+def reweighed(m: Floats, before: float, after: float) -> Floats:
+    """M under another part of a budget: part · M never grows by a change of parts.
+
+    So Σ part·M − Σ part stays a supermartingale, over time and over detectors, if
+    only each part is fixed before its pane is seen.
+    """
+    return m * (before / after) if after > before else m
+
+
 def evidence(m: Floats, weights: Floats) -> Floats:
     """The mixture's value: Σ w·M over the last axis."""
     total: Floats = np.einsum("...k,...k->...", m, weights)

@@ -54,6 +54,8 @@ class Evaluator:
         self.budget = budget
         self.pane_us = pane_us
         self.advisory = advisory
+        self.share = 1.0
+        """The part of the budget that it has; the rest is for other evaluators of the same model."""
         self._segments = segments
         self._unwatched = {q.name: why for q in quantities if (why := watchable(q)) is not None}
         watched = [quantity for quantity in quantities if quantity.name not in self._unwatched]
@@ -67,6 +69,16 @@ class Evaluator:
         self._history: History | None = None
         self._resolved: list[Alarm] = []
         self._last_us: int | None = None
+
+    def give(self, share: float) -> None:
+        """From the next pane on it has that part of the budget, from 0, when nothing alarms, to 1.
+
+        The part must not hang on what that pane holds.
+        """
+        if share != self.share:
+            for watch in self.watches:
+                watch.give(self.share, share)
+            self.share = share
 
     def step(
         self, pane_start_us: int, vector: Vector, exemplars: Mapping[str, Sequence[str]] | None = None
@@ -144,6 +156,7 @@ class Evaluator:
             {
                 "version": STATE_VERSION,
                 "last_us": self._last_us,
+                "share": self.share,
                 "history": None if self._history is None else self._history.state(),
                 "watches": {watch.quantity.name: watch.state() for watch in self.watches},
                 "active": msgspec.msgpack.encode(active),
@@ -176,6 +189,7 @@ class Evaluator:
 
     def _load(self, kept: dict[str, Any]) -> None:
         self._last_us = kept["last_us"]
+        self.give(kept.get("share", 1.0))
         if kept["history"] is not None:
             self._history = History(0)
             self._history.load(kept["history"])

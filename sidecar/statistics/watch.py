@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from math import exp, log
+from math import exp, inf, log
 from typing import Any
 
 import numpy as np
@@ -53,10 +53,10 @@ class Watch:
     """The e-detector of one quantity and the life of its alarms."""
 
     def __init__(self, quantity: Quantity, share: float, threshold: float) -> None:
-        """`share` of the model's budget, above 0; `threshold` of the e-detector."""
+        """`share` of the plan's budget, above 0; `threshold` of the e-detector."""
         self.quantity = quantity
         self.bets = _KINDS[type(quantity)](quantity, share)
-        self.threshold = threshold
+        self.threshold = self._whole = threshold
         self.m = np.zeros(len(self.bets.weights))
         self.excursions = Excursions(len(self.m))
         self.panes = 0
@@ -67,6 +67,11 @@ class Watch:
         self._opening = 0.0
         self._recent = np.zeros(self.bets.size)
         self._recent_panes = 0
+
+    def give(self, before: float, after: float) -> None:
+        """Goes on with another part of the budget, `after` instead of `before` of the whole."""
+        self.m = e_detector.reweighed(self.m, before, after)
+        self.threshold = self._whole / after if after else inf
 
     def part(self, vector: Vector) -> Vector:
         """This quantity's integers of a pane's vector."""

@@ -308,3 +308,32 @@ def test_a_group_too_small_to_judge_is_insufficient_evidence_and_no_alarm() -> N
         "insufficient evidence: 2,900 rows of the reference group and 29 of the other, 30 of each are needed"
     )
     assert [change[1:] for change in run(evaluator, [few] * 3, 29)] == [("bias/rare", "open")]
+
+
+def test_a_part_of_the_budget_is_a_higher_threshold_and_a_larger_one_brings_no_evidence() -> None:
+    rng = np.random.default_rng(12)
+    evaluator = Evaluator([NUMERIC], BUDGET, PANE_US)
+    [watch] = evaluator.watches
+    whole = watch.threshold
+    evaluator.give(0.25)
+    run(evaluator, [pane(rng) for _ in range(30)])
+    before = watch.evidence
+    evaluator.give(0.125)
+    assert (watch.threshold, watch.evidence) == (8 * whole, before)
+    evaluator.give(0.5)
+    assert watch.threshold == 2 * whole
+    assert watch.evidence == pytest.approx(before / 4)
+    restored = Evaluator.restore([NUMERIC], BUDGET, PANE_US, evaluator.state())
+    assert (restored.share, restored.watches[0].threshold) == (0.5, 2 * whole)
+    panes = [pane(rng, shift=0.6) for _ in range(10)]
+    assert run(restored, panes, 30) == run(evaluator, panes, 30) != []
+
+
+def test_without_a_part_of_the_budget_nothing_alarms_and_nothing_is_carried_over() -> None:
+    rng = np.random.default_rng(13)
+    evaluator = Evaluator([NUMERIC], BUDGET, PANE_US)
+    evaluator.give(0.0)
+    assert run(evaluator, [pane(rng, shift=1.0) for _ in range(30)]) == []
+    evaluator.give(1.0)
+    assert evaluator.watches[0].evidence == 0.0
+    assert run(evaluator, [pane(rng, shift=1.0) for _ in range(5)], 30) != []
