@@ -132,6 +132,21 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
+class Container:
+    """One run of a container, as a cluster tells of it; what it does not tell is empty."""
+
+    image: str
+    """As the status names it, which need not be as the spec does."""
+    image_id: str
+    """Raw, whatever form the runtime gave it."""
+    container_id: str
+    restart_count: int
+    started_us: int
+    """Cut off to the second, where the cluster tells no more."""
+    finished_us: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Epoch:
     """An interval in which the model behind one route was one thing."""
 
@@ -141,8 +156,10 @@ class Epoch:
     image_digest: str | None = None
     artifact_digest: str | None = None
     source: str = "unknown"
-    """Where the knowledge came from: `flag`, `artifact`, `unknown`, later `kubernetes`."""
+    """Where the knowledge came from: `flag`, `artifact`, `kubernetes`, `unknown`."""
     since_us: int = 0
+    container: Container | None = None
+    """What the cluster said of the container that answered."""
 
     @property
     def digest(self) -> str:
