@@ -80,18 +80,25 @@ def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
 
 def schema_of(settings: Settings) -> Schema | None:
     """The rules of `schema_file`, or of the file that the watch file names. Raises ConfigError."""
-    key, path = "schema_file", settings.schema_file
-    if path is None and settings.watch_file is not None:
-        document = _read(settings.watch_file, "watch_file", yaml.safe_load)
-        named = document.get("schema") if isinstance(document, dict) else None
-        if named:
-            key, path = "watch_file: schema", str(Path(settings.watch_file).parent / str(named))
+    path = schema_path(settings)
     if path is None:
         return None
     try:
-        return read_schema(Path(path))
+        return read_schema(path)
     except UsageError as error:
+        key = "schema_file" if settings.schema_file is not None else "watch_file: schema"
         raise ConfigError(f"{key}: {error}") from error
+
+
+def schema_path(settings: Settings) -> Path | None:
+    """The file of rules: `schema_file`, or the one that the watch file names. Raises ConfigError."""
+    if settings.schema_file is not None:
+        return Path(settings.schema_file)
+    if settings.watch_file is None:
+        return None
+    document = _read(settings.watch_file, "watch_file", yaml.safe_load)
+    named = document.get("schema") if isinstance(document, dict) else None
+    return Path(settings.watch_file).parent / str(named) if named else None
 
 
 def watch_of(settings: Settings) -> WatchSpec:

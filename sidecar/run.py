@@ -35,6 +35,7 @@ from sidecar.kill_switch import KillSwitch
 from sidecar.ledger.enrolment import certify
 from sidecar.ledger.note import SigningKey
 from sidecar.ledger.origin import Place
+from sidecar.left_settings import leave
 from sidecar.listening import listen, resolve
 from sidecar.records import Epoch
 from sidecar.settings_table import default
@@ -82,6 +83,7 @@ def run(
         lock_fd = lock_journal(journal)
         stack.callback(os.close, lock_fd)
         settings, sockets = open_sockets(settings, stack)
+        leave(settings)
         counters = _counters(journal, settings, clock, stack)
         raise_descriptor_limit(settings.max_connections)
         selector = stack.enter_context(selectors.DefaultSelector())
@@ -251,12 +253,16 @@ def check_privacy(settings: Settings) -> None:
 
 
 def check_statistics(settings: Settings) -> None:
-    """Raise ConfigError for rules and files that the statistics could not work with."""
+    """Raise ConfigError for rules, files and receivers that the statistics could not work with."""
     given = (settings.watch_file, settings.baseline_file, settings.schema_file, settings.decision)
     if any(given) or settings.false_alarms != default("false_alarms"):
         from sidecar.monitoring import monitoring
 
         monitoring(settings)
+    if settings.alert_url or settings.alert_secret_file:
+        from sidecar.advising import check_alerts
+
+        check_alerts(settings)
 
 
 def enrolment_key(settings: Settings) -> SigningKey | None:
