@@ -42,8 +42,8 @@ MEANINGS = {
     Reason.NOT_OPTED_IN: "It carries a known label of model pods, and neither it nor its namespace the label "
     "`sidecar.dev/inject: enabled`",
     Reason.NOT_INJECTABLE: "It asked for a sidecar and can have none; the detail says why, and what to do",
-    Reason.NOT_INJECTED: "It could have a sidecar and has none: it was made before the label was set, or while "
-    "the webhook was away. Restart it",
+    Reason.NOT_INJECTED: "It could have a sidecar and has none: it was made before the label was set, or "
+    "while the webhook was away. Restart it",
     Reason.SIDECAR_DOWN: "Its sidecar's container does not run, or is not ready to pass traffic",
     Reason.SIDECAR_SILENT: "Its sidecar does not answer on its admin port, so nobody knows",
     Reason.BYPASSED: "Traffic has a way past its sidecar",

@@ -57,7 +57,7 @@ def parse(body: bytes) -> Report:
     store = _objects(status, "store")
     opaque = [_objects(each, "opaque") for each in routes]
     says_opaque = bool(opaque) and all("bytes" in each for each in opaque)
-    error = store.get("error")
+    refusal = store.get("error")
     return Report(
         version=str(status.get("version") or "?")[:_MOST_CHARACTERS],
         recording=status["mode"] == "record",
@@ -69,7 +69,7 @@ def parse(body: bytes) -> Report:
         opaque_http2=sum(_count(each, "http2") for each in opaque),
         ship_lag_s=_number(store, "lag_seconds"),
         ship_lag_records=_count(store, "lag_records"),
-        store_error=str(error)[:_MOST_CHARACTERS] if error else None,
+        store_error=str(refusal)[:_MOST_CHARACTERS] if refusal else None,
         gaps=sum(_count(each, "gaps") for each in gaps),
         gap_exchanges=sum(_count(each, "exchanges") for each in gaps),
     )
