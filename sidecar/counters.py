@@ -146,6 +146,14 @@ class Route(IntEnum):
     """Connections that began with a TLS handshake."""
     OPAQUE_HTTP2 = 15
     """Connections that began with HTTP/2's preface."""
+    EPOCH = 16
+    """Number of the identity epoch now in force; counts the models seen to follow one another."""
+    EPOCH_SINCE_US = 17
+    """Wall clock after which its model began to answer."""
+    LISTENER = 18
+    """Cookie of a socket that listens on the model's port; 0 while none is known."""
+    LISTENER_SEEN_US = 19
+    """Wall clock when it was last seen; 0 if this cannot be seen."""
     OUTCOME = 32
     """First of 16 slots, one per `records.Outcome`."""
 

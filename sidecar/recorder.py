@@ -27,13 +27,14 @@ from sidecar.config import Handover, RouteSettings
 from sidecar.counters import Counters, Global, Mode
 from sidecar.journal.limits import JournalLimits
 from sidecar.journal.writer import JournalWriter
+from sidecar.model_watch import ModelWatch
 from sidecar.proxy.capture import CaptureBudget
 from sidecar.proxy.health import HealthServer
 from sidecar.proxy.observer import ConnectionObserver
 from sidecar.proxy.quick import QuickObserver
 from sidecar.proxy.route_context import RouteContext
 from sidecar.proxy.splice import Client, SpliceSettings
-from sidecar.records import Event, Exchange
+from sidecar.records import Epoch, Event, Exchange
 
 TICK_S: Final = 0.1
 """How often the mode is looked at, counters are brought up to date and silent upstreams are timed out."""
@@ -74,14 +75,15 @@ class Recorder:
         self.budget = CaptureBudget(
             settings.capture_memory, settings.body_limit, pending=lambda: self.journal.pending_bytes
         )
+        self._watches: list[ModelWatch] = []
         self.routes = {
-            route.name: self._route(route, next(e.number for e in handover.epochs if e.route == route.name))
+            route.name: self._route(route, next(each for each in handover.epochs if each.route == route.name))
             for route in settings.routes
         }
         self._mode = counters.get(Global.MODE)
         self._servers: list[asyncio.Server] = []
 
-    def _route(self, route: RouteSettings, epoch: int) -> SpliceSettings:
+    def _route(self, route: RouteSettings, epoch: Epoch) -> SpliceSettings:
         settings = self.settings
         held = settings.durability == "before_response"
         context = RouteContext(
@@ -94,7 +96,11 @@ class Recorder:
             self.journal.shed,
             answer_first=held,
         )
-        context.epoch = epoch
+        context.epoch = epoch.number
+        if settings.identity != "static":
+            watch = ModelWatch(context, self.counters, self.journal, epoch, route.upstream, self.clock)
+            context.look = watch.look
+            self._watches.append(watch)
         whole = self.journal.whole_appender(route.name)
 
         def plain(connection: int, client: str, end: Callable[[Exchange], object]) -> ConnectionObserver:
@@ -123,6 +129,8 @@ class Recorder:
     async def start(self, listeners: dict[str, list[int]], health_fds: Sequence[int]) -> None:
         """Open the journal, then accept."""
         self.journal.start(self.loop)
+        for watch in self._watches:
+            watch.begin()
         self._tick()
         health = HealthServer(lambda: not self.draining)
         for descriptor in health_fds:
@@ -147,6 +155,8 @@ class Recorder:
             name = "splice_only_on" if mode == Mode.SPLICE_ONLY else "splice_only_off"
             log.warning("recording switched %s", "off" if mode == Mode.SPLICE_ONLY else "on")
             self.journal.event(Event(name, self.clock.wall_us()))
+        for watch in self._watches:
+            watch.look()
         if self.settings.upstream_timeout_s:
             self._time_out_silent()
         self.loop.call_later(TICK_S, self._tick)

@@ -147,6 +147,47 @@ TABLE: tuple[Setting, ...] = (
     Setting("namespace", "NAME", parse_label, None, "Likewise: the namespace, or what stands for it."),
     Setting("workload", "NAME", parse_label, None, "Likewise: the Deployment, InferenceService or host."),
     Setting("pod_uid", "UID", parse_label, None, "Likewise: the pod's uid."),
+    _choice(
+        "identity",
+        ("static", "downward", "pod"),
+        "Where the model's image is known from: `image_digest` and `artifact` alone, or also what a cluster "
+        "says of its container ([identity](kubernetes-identity.md)), in `identity_file` or from the API.",
+    ),
+    Setting(
+        "identity_file",
+        "FILE",
+        parse_path,
+        None,
+        "`downward`: file of the pod's annotations (downwardAPI), among them `sidecar.dev/digest`.",
+    ),
+    Setting(
+        "model_container",
+        "NAME",
+        parse_label,
+        None,
+        "The model's container; `pod` needs it.",
+    ),
+    Setting("pod_name", "NAME", parse_label, None, "The pod's name; `pod` needs it, and `namespace`."),
+    _duration(
+        "identity_wait",
+        "30s",
+        "Longest wait, before records are sealed, for what the cluster says of a model that has just come.",
+        maximum="10m",
+    ),
+    Setting(
+        "identity_api",
+        "URL",
+        parse_path,
+        None,
+        "`pod`: address of the Kubernetes API, if not the one that the cluster names.",
+    ),
+    Setting(
+        "identity_token",
+        "DIR",
+        parse_path,
+        "/var/run/secrets/kubernetes.io/serviceaccount",
+        "`pod`: folder of `token` and `ca.crt`, of a service account that may read this pod.",
+    ),
     Setting(
         "annotations_file",
         "FILE",

@@ -260,7 +260,8 @@ OWNED = frozenset(
         "listen", "upstream", "model", "image_digest", "artifact", "journal", "health", "admin", "namespace",
         "workload", "pod_uid", "journal_max_bytes", "volume_bytes", "capture_memory", "body_limit",
         "analyst_memory", "baseline_file", "watch_file", "drain_delay", "grace", "ship_timeout",
-        "annotations_file",
+        "annotations_file", "identity", "identity_file", "model_container", "pod_name", "identity_api",
+        "identity_token",
     }
 )  # fmt: skip
 """Settings of `sidecar run` that injection works out itself."""

@@ -49,6 +49,8 @@ RETRY_S = 1.0
 CLOCK_STEP_US = 1_000_000
 KEPT_PACKERS = 3
 OWED_LIMIT = 10_000
+EPOCHS_NAMED = 16
+"""Of each route, in a volume's first segment: the one in force and those before it."""
 
 TOO_LARGE = "too_large"
 
@@ -71,7 +73,7 @@ class Committer:
     ) -> None:
         self.folder = folder
         self.epochs = epochs
-        """In force; the loop adds to it (appending is atomic)."""
+        """In force, and the last ones before; replaced whole by the loop."""
         self.packers: list[Any] = []
         """Reusable ones; taken by the loop, given back here."""
         self._boot = boot
@@ -100,6 +102,12 @@ class Committer:
         """`started`: per route the exchanges begun, and shed, before this recorder ran in this boot."""
         self._started = started
         self._thread.start()
+
+    def put_in_force(self, epoch: Epoch) -> None:
+        """From now on in every volume's first segment, which names the last few of each route."""
+        others = [each for each in self.epochs if each.route != epoch.route]
+        own = [each for each in self.epochs if each.route == epoch.route and each.number != epoch.number]
+        self.epochs = [*others, *own[1 - EPOCHS_NAMED :], epoch]
 
     def submit(self, sealed: Sealed) -> None:
         self._queue.put(sealed)

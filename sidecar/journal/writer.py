@@ -250,7 +250,7 @@ class JournalWriter:
 
     def epoch(self, epoch: Epoch) -> None:
         """Put a new identity epoch in force: recorded now, and again at the start of every later volume."""
-        self._committer.epochs.append(epoch)
+        self._committer.put_in_force(epoch)
         self._control(epoch)
 
     def flush(self) -> None:

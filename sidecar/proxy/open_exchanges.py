@@ -44,6 +44,7 @@ class OpenExchanges:
         "_tunnel",
         "_waiting",
         "_waits_ns",
+        "epoch",
     )
 
     def __init__(
@@ -78,6 +79,8 @@ class OpenExchanges:
         self._request_body: BodyReader | None = None
         self._response_body: BodyReader | None = None
         self._request_eof = False
+        self.epoch = context.epoch
+        """Of the model at the other end of the upstream connection; one connection leads to one model."""
         self._waits_ns = 0
         """No wait for the upstream is counted from before this moment of the monotonic clock."""
 
@@ -193,6 +196,7 @@ class OpenExchanges:
             exchange.request_cut = self._request_body.finish()
 
     def _finish(self, exchange: Exchange) -> None:
+        exchange.epoch = self.epoch
         context = self._context
         slots = context.slots
         base = context.base

@@ -151,7 +151,7 @@ class QuickObserver(ConnectionObserver):
                 self._last = self._end_whole(
                     self._connection,
                     self._client,
-                    self._context.epoch,
+                    self.epoch,
                     self._started_us,
                     0,
                     end_ns,
@@ -210,7 +210,6 @@ class QuickObserver(ConnectionObserver):
         self._quick_request = None
         context = self._context
         exchange = Exchange(context.route, self._connection, self._client, self._started_us, self._started_ns)
-        exchange.epoch = context.epoch
         exchange.request_bytes = len(request)
         exchange.recorded = self._recorded
         if self._recorded:

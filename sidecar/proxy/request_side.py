@@ -64,7 +64,6 @@ class RequestSide(Unframed):
         exchange = Exchange(
             context.route, self._connection, self._client, context.clock.wall_us(), self._now_ns()
         )
-        exchange.epoch = context.epoch
         slots = context.slots
         slots[context.base + Route.STARTED] += 1
         if slots[Global.MODE] != Mode.RECORD:

@@ -13,7 +13,7 @@ from sidecar.records import Exchange
 class RouteContext:
     """What the connections of one route share."""
 
-    __slots__ = ("answer_first", "base", "budget", "clock", "end", "epoch", "route", "shed", "slots")
+    __slots__ = ("answer_first", "base", "budget", "clock", "end", "epoch", "look", "route", "shed", "slots")
 
     def __init__(
         self,
@@ -31,6 +31,9 @@ class RouteContext:
         an exchange ends with its response even if the request goes on, as `before_response` needs."""
         self.route = route
         self.epoch = 0
+        """Number of the identity epoch that begins with the next upstream connection, or is in force."""
+        self.look: Callable[[], None] | None = None
+        """Sees to it that `epoch` is up to date, where models are watched."""
         self.clock = clock
         self.slots = slots
         self.base = base
@@ -38,6 +41,12 @@ class RouteContext:
         self.end = end
         self.shed = shed
         self.answer_first = answer_first
+
+    def answering(self) -> int:
+        """The epoch of the model that has just taken a connection."""
+        if self.look is not None:
+            self.look()
+        return self.epoch
 
     @property
     def recording(self) -> bool:

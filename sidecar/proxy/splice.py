@@ -190,6 +190,7 @@ class Client(Watched, asyncio.Protocol):
             upstream.transport.abort()
             return
         self._upstream = upstream
+        self.observer.epoch = self._settings.context.answering()
         self.watched(self.observer.waits_from_now)
         early, self._dial.early = self._dial.early, []
         for data in early:

@@ -81,7 +81,6 @@ class Unframed(OpenExchanges):
         exchange = Exchange(
             context.route, self._connection, self._client, context.clock.wall_us(), self._now_ns()
         )
-        exchange.epoch = context.epoch
         exchange.first_byte_ns = 0
         context.slots[context.base + Route.STARTED] += 1
         exchange.recorded = context.slots[Global.MODE] == Mode.RECORD

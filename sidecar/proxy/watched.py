@@ -21,6 +21,7 @@ class Blind:
     asked = True
     answering = True
     bodiless = False
+    epoch = 0
 
     def request_data(self, data: bytes) -> None: ...
     def request_rest(self, data: bytes) -> int:

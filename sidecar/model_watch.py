@@ -1,0 +1,107 @@
+"""Whether the model behind a route is still the one that it was: a new one begins an identity epoch.
+
+What the epoch was is for others to say, who read it elsewhere and later; that
+one model ended and another came is seen here at once, so that each record
+carries the number of the model that answered it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from typing import Final, Protocol
+
+from sidecar.clock import Clock
+from sidecar.config import Address
+from sidecar.counters import Counters, Route
+from sidecar.identity.listener import ListenerProbe, ListenerWatch
+from sidecar.proxy.route_context import RouteContext
+from sidecar.records import Epoch
+
+LOOK_NS: Final = 80_000_000
+"""Looks are no closer together. Between a container's end and the next one's start there is more."""
+
+log = logging.getLogger("sidecar.recorder")
+
+
+class Journal(Protocol):
+    """What is needed of `journal.writer.JournalWriter`."""
+
+    def epoch(self, epoch: Epoch) -> None: ...
+
+
+class ModelWatch:
+    """Looks at one route's model; what it knows is in the counters, so that a restarted recorder goes on."""
+
+    def __init__(
+        self,
+        context: RouteContext,
+        counters: Counters,
+        journal: Journal,
+        first: Epoch,
+        upstream: Address,
+        clock: Clock,
+    ) -> None:
+        """`first` is the boot's first epoch of this route."""
+        self._context, self._journal, self._first, self._clock = context, journal, first, clock
+        self._slots, self._base = counters.slots, context.base
+        self._watch = ListenerWatch(int(self._slots[self._base + Route.LISTENER]))
+        self._looked_ns = -LOOK_NS
+        self._failing = False
+        self._probe: ListenerProbe | None = None
+        try:
+            self._probe = ListenerProbe(upstream.host, upstream.port)
+        except OSError as error:
+            log.warning(
+                "route %s: a change of the model at %s cannot be seen (%s): records name the new one only "
+                "once the cluster has told of it",
+                context.route,
+                upstream,
+                error.strerror or error,
+            )
+
+    def begin(self) -> None:
+        """Put the epoch in force that an earlier recorder of this boot had come to, and look."""
+        if self._slots[self._base + Route.EPOCH] > self._first.number:
+            self._put_in_force()
+        self.look()
+
+    def look(self) -> None:
+        """Begin a new epoch if there is another model; does nothing if it was looked just now."""
+        now_ns = self._clock.monotonic_ns()
+        if self._probe is None or now_ns - self._looked_ns < LOOK_NS:
+            return
+        self._looked_ns = now_ns
+        try:
+            found = self._probe.listeners()
+        except OSError as error:
+            if not self._failing:
+                log.warning("route %s: the model cannot be looked at: %s", self._context.route, error)
+            self._failing = True
+            return
+        self._failing = False
+        slots, base = self._slots, self._base
+        if self._watch.look(found):
+            slots[base + Route.EPOCH] += 1
+            slots[base + Route.EPOCH_SINCE_US] = slots[base + Route.LISTENER_SEEN_US]
+            self._put_in_force()
+            log.info("route %s: the model has ended, or another has come", self._context.route)
+        slots[base + Route.LISTENER] = 0 if self._watch.gone else self._watch.cookie
+        if found:
+            slots[base + Route.LISTENER_SEEN_US] = self._clock.wall_us()
+
+    def _put_in_force(self) -> None:
+        slots, base = self._slots, self._base
+        number = int(slots[base + Route.EPOCH])
+        self._context.epoch = number
+        # Nothing that was said of the first model need be true of this one.
+        self._journal.epoch(
+            replace(
+                self._first,
+                number=number,
+                image_digest=None,
+                artifact_digest=None,
+                source="unknown",
+                since_us=int(slots[base + Route.EPOCH_SINCE_US]),
+            )
+        )
