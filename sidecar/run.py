@@ -24,17 +24,17 @@ from pathlib import Path
 
 import msgspec
 
+from sidecar.boot import boot_id, enrolment_key, place_of
 from sidecar.clock import Clock, SystemClock
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ControlServer
 from sidecar.counters import Counters, Global, descriptor_in
-from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion, LedgerError
+from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion
 from sidecar.identity.static import static_epoch
 from sidecar.journal.folder import acquire_lock, check
 from sidecar.kill_switch import KillSwitch
 from sidecar.ledger.enrolment import certify
 from sidecar.ledger.note import SigningKey
-from sidecar.ledger.origin import Place
 from sidecar.left_settings import leave
 from sidecar.listening import listen, resolve
 from sidecar.records import Epoch
@@ -193,11 +193,6 @@ def _child(name: str, command: Sequence[str], handover: Handover, stack: ExitSta
     return Child(name, command, descriptor, [each for each in inherited if each >= 0], limit_s)
 
 
-def boot_id(wall_us: int, random: bytes) -> str:
-    """A boot's name: sorts by time, unique by chance, safe in file names."""
-    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(wall_us // 1_000_000))}-{random.hex()}"
-
-
 def check_store(folder: Path) -> None:
     """Raise ConfigError when the store is not there and cannot be made.
 
@@ -259,27 +254,6 @@ def check_statistics(settings: Settings) -> None:
         from sidecar.monitoring import monitoring
 
         monitoring(settings)
-
-
-def enrolment_key(settings: Settings) -> SigningKey | None:
-    """The private key that certifies boot keys, if one is configured. Raises ConfigError."""
-    if settings.enrolment_key is None:
-        return None
-    try:
-        return SigningKey.parse(Path(settings.enrolment_key).read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ConfigError(
-            f"enrolment_key: {settings.enrolment_key}: {reason}: give a file made by `sidecar keys new`"
-        ) from error
-    except LedgerError as error:
-        raise ConfigError(f"enrolment_key: {settings.enrolment_key}: {error}") from error
-
-
-def place_of(settings: Settings) -> Place:
-    """Where this sidecar runs, as its logs' names say."""
-    parts = (settings.cluster, settings.namespace, settings.workload, settings.pod_uid)
-    return Place(*(part or "" for part in parts))
 
 
 def lock_journal(folder: Path) -> int:

@@ -20,7 +20,7 @@ from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ask
 from sidecar.counters import Counters, Global, Mode, find_all
 from sidecar.errors import ConfigError, SidecarError
-from sidecar.run import boot_id, check_store, epochs
+from sidecar.run import check_store, epochs
 from sidecar.supervisor import Backoff
 
 PROGRAM = Path(__file__).parent / "support" / "supervised.py"
