@@ -29,6 +29,8 @@ COPIED = ("baseline_file", "watch_file", "schema_file")
 """Settings whose file lies where only the pod can read it."""
 KEYS = ("hash_key", "master_key", "enrolment_key")
 """Settings that name a file of keys: whoever ships must have the same."""
+SECRET = ("alert_url", "alert_secret_file")
+"""Settings that are not told: whoever ships a journal raises no alarms, and a receiver's path may be secret."""
 MOST_BYTES = 8 << 20
 """Of a copied file, and of settings.json."""
 
@@ -54,7 +56,9 @@ def leave(settings: Settings) -> None:
         told = {
             "v": FORMAT,
             "sidecar": __version__,
-            "settings": msgspec.to_builtins(settings),
+            "settings": {
+                key: value for key, value in msgspec.to_builtins(settings).items() if key not in SECRET
+            },
             "files": {key: _name(key, settings) for key in copied},
             "keys": key_ids(settings),
         }

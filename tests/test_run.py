@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.boot import boot_id
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ask
 from sidecar.counters import Counters, Global, Mode, find_all
