@@ -1,75 +1,47 @@
-"""The kill switch: an annotation of the running pod switches recording off and on.
-
-Kubelet brings the pod's annotations into a file of a downwardAPI volume, a line
-each as KEY="VALUE" with line ends escaped, within about a minute of a change.
-"""
+"""The kill switch: an annotation of the running pod switches recording off and on."""
 
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sidecar.counters import Mode
+from sidecar.identity.downward import EVERY_S, Annotations, AnnotationsFile
 from sidecar.inject.names import PREFIX
 
 log = logging.getLogger("sidecar.kill_switch")
 
 ANNOTATION = PREFIX + "splice-only"
-EVERY_S = 1.0
-MOST_BYTES = 1 << 20
-"""Of the file; the API takes 256 KiB of annotations."""
 
 
-def asked_for(annotations: str) -> Mode:
-    """The mode that the file's text asks for."""
-    return Mode.SPLICE_ONLY if f'{ANNOTATION}="true"' in annotations.split("\n") else Mode.RECORD
+def asked_for(annotations: Annotations) -> Mode:
+    """The mode that the pod's annotations ask for."""
+    return Mode.SPLICE_ONLY if annotations.get(ANNOTATION) == "true" else Mode.RECORD
 
 
 class KillSwitch:
     """Follows the file. Only a change of the annotation switches: what `sidecar ctl` did in between stays."""
 
     def __init__(self, path: Path, switch: Callable[[Mode], None]) -> None:
-        self._path, self._switch = path, switch
+        self._switch = switch
         self._mode = Mode.RECORD
-        self._readable = True
+        self._file = AnnotationsFile("annotations_file", path, self._changed, "its kill switch is off")
 
     def look(self) -> None:
         """Switch if the annotation changed since the last look; an unreadable file changes nothing."""
-        try:
-            with self._path.open("rb") as file:
-                text = file.read(MOST_BYTES).decode(errors="replace")
-        except OSError as error:
-            if self._readable:
-                log.warning("annotations_file: %s: %s: its kill switch is off", self._path, error.strerror)
-            self._readable = False
-            return
-        self._readable = True
-        mode = asked_for(text)
+        self._file.look()
+
+    def followed(self) -> AbstractContextManager[None]:
+        """Looks once, and then every second in a thread of its own until the context ends."""
+        return self._file.followed(EVERY_S)
+
+    def _changed(self, annotations: Annotations) -> None:
+        mode = asked_for(annotations)
         if mode is not self._mode:
             self._mode = mode
             self._switch(mode)
             log.warning(
                 "annotation %s switched recording %s", ANNOTATION, "on" if mode is Mode.RECORD else "off"
             )
-
-    @contextmanager
-    def followed(self) -> Iterator[None]:
-        """Looks once, and then every second in a thread of its own until the context ends."""
-        ended = threading.Event()
-
-        def follow() -> None:
-            while not ended.wait(EVERY_S):
-                self.look()
-
-        self.look()
-        # Reading a file can block, which the supervisor's own loop must not.
-        thread = threading.Thread(target=follow, name="kill-switch", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            ended.set()
-            thread.join(EVERY_S)

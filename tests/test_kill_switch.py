@@ -10,6 +10,7 @@ import pytest
 
 from sidecar import kill_switch
 from sidecar.counters import Mode
+from sidecar.identity.downward import parse_annotations
 from sidecar.kill_switch import KillSwitch, asked_for
 from tests.support.running import until
 
@@ -32,7 +33,7 @@ OFF = 'sidecar.dev/splice-only="false"\n'
     ],
 )
 def test_only_the_annotation_itself_with_true_asks_for_splicing(annotations: str, mode: Mode) -> None:
-    assert asked_for(annotations) is mode
+    assert asked_for(parse_annotations(annotations)) is mode
 
 
 @pytest.fixture
