@@ -135,6 +135,8 @@ class Handover(msgspec.Struct, frozen=True):
     """The boot's, 32 bytes."""
     enrolment: str | None = None
     """Signed note in which the enrolment key certifies it."""
+    read_back: bool = False
+    """Whether what is put into the store counts as stored only when it was read back."""
 
     def write(self) -> int:
         """A memory file that holds this value; its descriptor can be inherited and read many times."""

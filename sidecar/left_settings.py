@@ -30,7 +30,7 @@ COPIED = ("baseline_file", "watch_file", "schema_file")
 KEYS = ("hash_key", "master_key", "enrolment_key")
 """Settings that name a file of keys: whoever ships must have the same."""
 SECRET = ("alert_url", "alert_secret_file")
-"""Settings that are not told: whoever ships a journal raises no alarms, and a receiver's path may be secret."""
+"""Settings that are left out: whoever ships a journal sends no alerts, and their addresses may be secret."""
 MOST_BYTES = 8 << 20
 """Of a copied file, and of settings.json."""
 

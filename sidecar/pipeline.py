@@ -88,7 +88,7 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
     return Analyst(
         tail=JournalReader(journal, handover.boot, Path(handover.counters_path)),
         state=state,
-        sink=sink_of(settings, environment, create=fresh),
+        sink=sink_of(settings, environment, fresh, handover.read_back),
         analysis=Analysis(
             decoder=Decoding(settings.decoder, settings.decode_limit),
             new_monitor=watching.begin,
@@ -112,13 +112,25 @@ def more_computing() -> None:
         signal.setitimer(signal.ITIMER_PROF, max(left_s, STEP_CPU_S))
 
 
-def sink_of(settings: Settings, environment: Mapping[str, str], create: bool) -> Sink:
+def sink_of(
+    settings: Settings, environment: Mapping[str, str], create: bool, read_back: bool = False
+) -> Sink:
     """The store, with key objects going elsewhere where that was asked for."""
     options = store_options(settings, environment)
-    store = sink_for(settings.store, options=options, create=create)
+
+    def opened(url: str) -> Sink:
+        if read_back:
+            # Loaded only for a drainer: a sidecar never reads the store.
+            from sidecar.objects import open_store
+            from sidecar.reading_back import ReadingBack
+
+            return ReadingBack(sink_for(url, options=options, create=False), open_store(url, options))
+        return sink_for(url, options=options, create=create)
+
+    store = opened(settings.store)
     if settings.subjects_store is None:
         return store
-    return SplitSink(store, {"subjects/": sink_for(settings.subjects_store, options=options, create=create)})
+    return SplitSink(store, {"subjects/": opened(settings.subjects_store)})
 
 
 def store_options(settings: Settings, environment: Mapping[str, str]) -> StoreOptions:
@@ -145,11 +157,11 @@ def _place(settings: Settings) -> tuple[str | None, ...]:
     return settings.cluster, settings.namespace, settings.workload, settings.pod_uid
 
 
-def label_desk(settings: Settings, environment: Mapping[str, str]) -> LabelDesk:
+def label_desk(settings: Settings, environment: Mapping[str, str], read_back: bool = False) -> LabelDesk:
     """What takes posted labels; a receiver of events could not keep them."""
 
     def open_sink() -> Sink:
-        return sink_of(settings, environment, create=False)
+        return sink_of(settings, environment, False, read_back)
 
     keeps = locate(settings.store).kind is not Kind.EVENTS
     return LabelDesk(
@@ -272,7 +284,7 @@ async def run(handover: Handover) -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
     loop.add_reader(handover.life_fd, _orphaned, handover.life_fd)
     worker.start()
-    desk = label_desk(handover.settings, dict(os.environ))
+    desk = label_desk(handover.settings, dict(os.environ), handover.read_back)
     shipper = threading.Thread(target=desk.run, name="labels", daemon=True)
     shipper.start()
     board = Board(

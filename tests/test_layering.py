@@ -12,6 +12,7 @@ PACKAGE = ROOT / "sidecar"
 STAGES = {
     "proxy", "journal", "identity", "decode", "statistics", "privacy", "ledger", "shipping", "site", "archive",
     "console", "fleet", "alerting", "interception", "quality", "cluster",
+    "drain",
 }  # fmt: skip
 UPPER = {
     "audit": STAGES | {"objects", "site_log"},
