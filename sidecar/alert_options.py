@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,10 @@ from sidecar.alerting.outbox import Rate
 from sidecar.alerting.target import Target, parse_target
 from sidecar.clock import Clock
 from sidecar.errors import UsageError
-from sidecar.settings_values import parse_duration
+from sidecar.settings_values import rate_of, shown_alert_url
 
 RATE = "30 per 1m"
 LEAST_SECRET = 16
-_RATE = re.compile(r"\s*([0-9]{1,6})\s+per\s+(\S+)\s*")
 
 
 def alert_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,7 +60,7 @@ def targets(urls: Sequence[str]) -> list[Target]:
         try:
             found.append(parse_target(url))
         except ValueError as error:
-            raise UsageError(f"alert_url: {url.partition('?')[0][:80]!r} {error}") from error
+            raise UsageError(f"alert_url: {shown_alert_url(url)!r} {error}") from error
     return found
 
 
@@ -81,16 +79,10 @@ def secret(path: Path | None) -> bytes | None:
 
 def rate(text: str) -> Rate:
     """`30 per 1m`. Raises UsageError with the remedy."""
-    found = _RATE.fullmatch(text)
     try:
-        seconds = parse_duration(found[2]) if found else 0.0
-    except ValueError:
-        seconds = 0.0
-    if found is None or not int(found[1]) or not seconds:
-        raise UsageError(
-            f"alert_rate: {text[:40]!r} is no rate: write a number and a time, for example {RATE}"
-        )
-    return Rate(int(found[1]), seconds)
+        return Rate(*rate_of(text))
+    except ValueError as error:
+        raise UsageError(f"alert_rate: {text[:40]!r} {error}") from error
 
 
 def courier(

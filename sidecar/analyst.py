@@ -27,6 +27,7 @@ from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull
 from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
+from sidecar.monitors import OwnAlarm
 from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.records import Epoch, Position
 from sidecar.sealing import Sealer
@@ -128,6 +129,8 @@ class Analyst:
         self._at_end = False
         """Whether the last look at the journal found nothing more."""
         self.snapshot = Snapshot()
+        self.alarms: tuple[OwnAlarm, ...] = ()
+        """Of this sidecar alone, as they stood after the last step: values, for whoever looks at them."""
         self._publish()
 
     def step(self) -> float:
@@ -333,6 +336,7 @@ class Analyst:
             log.debug("journal volumes released: %s", gone)
 
     def _publish(self) -> None:
+        self.alarms = self._intake.statistics.alarms()
         known = self._intake.known
         rows = self._intake.rows
         uploads, waiting = self._uploads, self._uploads.batches

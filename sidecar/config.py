@@ -103,6 +103,9 @@ class Settings(msgspec.Struct, frozen=True):
     schema_file: str | None = default("schema_file")
     baseline_file: str | None = default("baseline_file")
     statistics_ship_s: float = default("statistics_ship")
+    alert_url: tuple[str, ...] = ()
+    alert_secret_file: str | None = default("alert_secret_file")
+    alert_rate: str = default("alert_rate")
     drain_delay_s: float = default("drain_delay")
     grace_s: float = default("grace")
     ship_timeout_s: float = default("ship_timeout")
@@ -192,7 +195,7 @@ def _parse(setting: Setting, raw: Raw) -> Any:
         try:
             parsed.append(setting.value(text))
         except ValueError as error:
-            raise raw.fail(f"{shown(text)!r} {error}") from error
+            raise raw.fail(f"{(setting.shown or shown)(text)!r} {error}") from error
     return tuple(parsed) if setting.many else parsed[-1]
 
 

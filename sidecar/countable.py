@@ -120,7 +120,7 @@ class GuardedMonitor:
 
     @property
     def plan(self) -> Any:
-        return getattr(self._monitor, "plan", None)
+        return self._monitor.plan
 
     @property
     def baseline(self) -> Any:
@@ -142,6 +142,10 @@ class GuardedMonitor:
 
     def advance(self, now_us: int) -> object:
         return self._monitor.advance(now_us)
+
+    def alarms(self) -> Any:
+        """The monitor's own: their words name no token."""
+        return self._monitor.alarms()
 
     def take_closed(self, now_us: int, everything: bool = False) -> Any:
         """The monitor's own: a plan names no token, only that there are some."""

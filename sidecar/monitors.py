@@ -5,11 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from sidecar.guarding import Guard, fault
 from sidecar.records import Sample
 from sidecar.shipping.knowledge import Knowledge, MonitorKey
+
+if TYPE_CHECKING:
+    from sidecar.statistics.alarm import Alarm
 
 log = logging.getLogger(__name__)
 
@@ -25,15 +31,33 @@ class Monitor(Protocol):
     def baseline(self) -> Any:
         """None while it is learnt."""
 
+    @property
+    def plan(self) -> Any:
+        """None while there is no baseline."""
+
     def follow(self, previous: Any) -> None: ...
 
     def add(self, samples: Sequence[Sample]) -> None: ...
 
     def advance(self, now_us: int) -> object: ...
 
+    def alarms(self) -> Sequence[Alarm]:
+        """What is open, and what was lately."""
+
     def state(self) -> bytes: ...
 
     def summary(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnAlarm:
+    """An alarm of this sidecar alone, as it stood at one moment."""
+
+    route: str
+    model: str
+    digest: str
+    plan: str
+    alarm: Alarm
 
 
 class Monitors:
@@ -98,6 +122,21 @@ class Monitors:
         with self._counting:
             for monitor in self.by_key.values():
                 monitor.advance(read_to_us)
+
+    def alarms(self) -> tuple[OwnAlarm, ...]:
+        """All of them, copied: the monitors' own go on changing."""
+        return tuple(
+            OwnAlarm(
+                route,
+                self._known.model(route, digest),
+                digest,
+                monitor.plan.digest,
+                msgspec.structs.replace(alarm),
+            )
+            for (route, digest), monitor in self.by_key.items()
+            if monitor.plan is not None
+            for alarm in monitor.alarms()
+        )
 
     def forget(self) -> None:
         """Let go of everything that takes memory."""

@@ -113,7 +113,7 @@ class PaneShipper:
         route, digest = key
         panes = [_pane(plan, each) for each in closed]
         facts = PaneFacts(
-            model=_model(known, route, digest),
+            model=known.model(route, digest),
             digest=digest,
             plan=plan.digest,
             route=route,
@@ -152,12 +152,6 @@ def _pane(plan: Plan, closed: ClosedPane) -> Pane:
         counts,
         closed.exemplars,
     )
-
-
-def _model(known: Knowledge, route: str, digest: str) -> str:
-    """The model's name in the latest epoch of that route and digest."""
-    names = [epoch.model for epoch in known.epochs.values() if (epoch.route, epoch.digest) == (route, digest)]
-    return names[-1] if names else "unknown"
 
 
 def _boots(known: Knowledge, route: str) -> tuple[str, ...]:

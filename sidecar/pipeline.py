@@ -30,10 +30,13 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from sidecar import __version__, logs
+from sidecar.advising import adviser
+from sidecar.alerting.target import parse_target
 from sidecar.analyst import Analyst, Limits, LiveBoot
 from sidecar.clock import Clock, SystemClock
 from sidecar.config import Handover, Settings
@@ -178,9 +181,15 @@ def boot_facts(handover: Handover) -> BootFacts:
         version=__version__,
         public_key=handover.public_key,
         enrolment=handover.enrolment,
-        settings=msgspec.to_builtins(settings),
+        settings=_without_secrets(settings),
         store=settings.store,
     )
+
+
+def _without_secrets(settings: Settings) -> dict[str, Any]:
+    """The settings, JSON-able; of receivers of alerts only kind and host, since a path may be a secret."""
+    plain: dict[str, Any] = msgspec.to_builtins(settings)
+    return plain | {"alert_url": [parse_target(url).shown for url in settings.alert_url]}
 
 
 def memory_giver() -> Callable[[], None]:
@@ -287,6 +296,9 @@ async def run(handover: Handover) -> int:
     desk = label_desk(handover.settings, dict(os.environ), handover.read_back)
     shipper = threading.Thread(target=desk.run, name="labels", daemon=True)
     shipper.start()
+    advising = adviser(handover.settings, clock, lambda: worker.analyst.alarms if worker.analyst else ())
+    sending = asyncio.ensure_future(advising.run())
+    sending.add_done_callback(_sending_ended)
     board = Board(
         counters,
         clock,
@@ -295,6 +307,7 @@ async def run(handover: Handover) -> int:
         snapshot=lambda: worker.analyst.snapshot if worker.analyst else Snapshot(),
         summaries=lambda: worker.analyst.summaries() if worker.analyst else [],
         labels=desk.counts,
+        alerts=advising.counts,
     )
     async with serve(handover.admin_fds, board, desk.take):
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
@@ -306,6 +319,9 @@ async def run(handover: Handover) -> int:
         worker.stop()
         desk.stop()
         await waits[1]
+        sending.cancel()
+        await asyncio.wait([sending])
+        await advising.end(handover.settings.ship_timeout_s)
         await asyncio.to_thread(shipper.join, handover.settings.ship_timeout_s)
         waits[0].cancel()
     if worker.failure is not None:
@@ -316,6 +332,11 @@ async def run(handover: Handover) -> int:
         log.error("analyst died: %s", fault(worker.failure), exc_info=telling)
         return 1
     return 0
+
+
+def _sending_ended(task: asyncio.Future[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("alerts are not sent any more: %s", fault(error))
 
 
 def _discreet(settings: Settings) -> bool:

@@ -248,12 +248,16 @@ def check_privacy(settings: Settings) -> None:
 
 
 def check_statistics(settings: Settings) -> None:
-    """Raise ConfigError for rules and files that the statistics could not work with."""
+    """Raise ConfigError for rules, files and receivers that the statistics could not work with."""
     given = (settings.watch_file, settings.baseline_file, settings.schema_file, settings.decision)
     if any(given) or settings.false_alarms != default("false_alarms"):
         from sidecar.monitoring import monitoring
 
         monitoring(settings)
+    if settings.alert_url or settings.alert_secret_file:
+        from sidecar.advising import check_alerts
+
+        check_alerts(settings)
 
 
 def lock_journal(folder: Path) -> int:

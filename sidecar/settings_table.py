@@ -7,98 +7,28 @@ its row's kind, so a wrong one gets the same words wherever it came from.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
+from sidecar.setting import ENVIRONMENT_PREFIX, Setting, address, choice, count, duration, size, text
 from sidecar.settings_values import (
-    one_of,
+    parse_alert_rate,
+    parse_alert_url,
     parse_business_key,
-    parse_count,
     parse_digest,
-    parse_duration,
     parse_label,
-    parse_line,
-    parse_listen,
     parse_name,
     parse_path,
     parse_person,
     parse_redaction,
-    parse_size,
     parse_store,
     parse_upstream,
+    shown_alert_url,
 )
 
-ENVIRONMENT_PREFIX = "SIDECAR_"
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One row: `key` as in YAML; `default` as a user would write it, None if there is none."""
-
-    key: str
-    metavar: str
-    parse: Callable[[str], Any]
-    default: str | None
-    meaning: str
-    minimum: str | None = None
-    maximum: str | None = None
-    per_route: bool = False
-    many: bool = False
-    separator: str = os.pathsep
-    """Between several values in the environment variable."""
-
-    @property
-    def flag(self) -> str:
-        return "--" + self.key.replace("_", "-")
-
-    @property
-    def variable(self) -> str:
-        return ENVIRONMENT_PREFIX + self.key.upper()
-
-    @property
-    def field(self) -> str:
-        """The field of `config.Settings`: durations say their unit."""
-        return self.key + "_s" if self.parse is parse_duration else self.key
-
-    def value(self, text: str) -> Any:
-        """The parsed value. Raises ValueError, phrased to follow the offending text."""
-        parsed = self.parse(text)
-        if self.minimum is not None and parsed < self.parse(self.minimum):
-            raise ValueError(f"is below the least, {self.minimum}")
-        if self.maximum is not None and parsed > self.parse(self.maximum):
-            raise ValueError(f"is above the most, {self.maximum}")
-        return parsed
-
-
-def _address(key: str, default: str | None, meaning: str, per_route: bool = False) -> Setting:
-    return Setting(key, "HOST:PORT", parse_listen, default, meaning, per_route=per_route)
-
-
-def _duration(key: str, default: str, meaning: str, minimum: str = "0", maximum: str = "7d") -> Setting:
-    return Setting(key, "DURATION", parse_duration, default, meaning, minimum, maximum)
-
-
-def _size(key: str, default: str, meaning: str, minimum: str, maximum: str = "16TiB") -> Setting:
-    return Setting(key, "SIZE", parse_size, default, meaning, minimum, maximum)
-
-
-def _count(key: str, default: str, meaning: str, minimum: str, maximum: str) -> Setting:
-    return Setting(key, "NUMBER", parse_count, default, meaning, minimum, maximum)
-
-
-def _text(key: str, metavar: str, default: str | None, meaning: str) -> Setting:
-    return Setting(key, metavar, parse_line, default, meaning)
-
-
-def _choice(key: str, choices: tuple[str, ...], meaning: str) -> Setting:
-    """The first choice is the default."""
-    return Setting(key, "|".join(choices), one_of(*choices), choices[0], meaning)
-
+__all__ = ["BY_KEY", "ENVIRONMENT_PREFIX", "ROUTE_KEYS", "TABLE", "Setting", "default", "markdown"]
 
 TABLE: tuple[Setting, ...] = (
-    _address("listen", None, "Where clients connect.", per_route=True),
+    address("listen", None, "Where clients connect.", per_route=True),
     Setting("upstream", "URL", parse_upstream, None, "The model server, `http://HOST:PORT`.", per_route=True),
     Setting("model", "NAME", parse_name, "default", "The model's name in the records.", per_route=True),
     Setting(
@@ -132,11 +62,9 @@ TABLE: tuple[Setting, ...] = (
         "store_region", "NAME", parse_name, None, "The bucket's region, where the platform does not say."
     ),
     Setting("store_ca", "FILE", parse_path, None, "PEM file of certificates to trust beside the system's."),
-    _duration(
-        "store_timeout", "60s", "Longest time of one request to the store.", minimum="1s", maximum="1h"
-    ),
+    duration("store_timeout", "60s", "Longest time of one request to the store.", minimum="1s", maximum="1h"),
     Setting("store_token_file", "FILE", parse_path, None, "Bearer token for a receiver of CloudEvents."),
-    _choice(
+    choice(
         "event_mode",
         ("structured", "binary"),
         "How CloudEvents are sent: `binary` is what KServe's own logger sends.",
@@ -147,7 +75,7 @@ TABLE: tuple[Setting, ...] = (
     Setting("namespace", "NAME", parse_label, None, "Likewise: the namespace, or what stands for it."),
     Setting("workload", "NAME", parse_label, None, "Likewise: the Deployment, InferenceService or host."),
     Setting("pod_uid", "UID", parse_label, None, "Likewise: the pod's uid."),
-    _choice(
+    choice(
         "identity",
         ("static", "downward", "pod"),
         "Where the model's image is known from: `image_digest` and `artifact` alone, or also what a cluster "
@@ -168,7 +96,7 @@ TABLE: tuple[Setting, ...] = (
         "The model's container; `pod` needs it.",
     ),
     Setting("pod_name", "NAME", parse_label, None, "The pod's name; `pod` needs it, and `namespace`."),
-    _duration(
+    duration(
         "identity_wait",
         "30s",
         "Longest wait, before records are sealed, for what the cluster says of a model that has just come.",
@@ -215,8 +143,8 @@ TABLE: tuple[Setting, ...] = (
         many=True,
         separator="\n",
     ),
-    _choice("redact_defaults", ("on", "off"), "Whether credentials in headers are dropped."),
-    _choice("count_redacted", ("on", "off"), "Whether redacted values are counted; they are never shown."),
+    choice("redact_defaults", ("on", "off"), "Whether credentials in headers are dropped."),
+    choice("count_redacted", ("on", "off"), "Whether redacted values are counted; they are never shown."),
     Setting(
         "keys",
         "NAME=WHERE",
@@ -227,9 +155,7 @@ TABLE: tuple[Setting, ...] = (
         many=True,
         separator="\n",
     ),
-    _choice(
-        "hash_keys", ("off", "on"), "Whether business keys are stored as HMACs (encryption always does)."
-    ),
+    choice("hash_keys", ("off", "on"), "Whether business keys are stored as HMACs (encryption always does)."),
     Setting("hash_key", "FILE", parse_path, None, "32 random bytes for `=hash` rules and hashed keys."),
     Setting(
         "master_key",
@@ -247,152 +173,166 @@ TABLE: tuple[Setting, ...] = (
         "Where the key objects of encrypted batches go, if not into the store: a bucket without versions, "
         "or a folder.",
     ),
-    _address("health", "127.0.0.1:9900", "Where the recorder answers `/healthz` and `/readyz`."),
-    _address("admin", "127.0.0.1:9901", "Where the analyst answers `/metrics` and `/api/v1/status`."),
-    _choice(
+    address("health", "127.0.0.1:9900", "Where the recorder answers `/healthz` and `/readyz`."),
+    address("admin", "127.0.0.1:9901", "Where the analyst answers `/metrics` and `/api/v1/status`."),
+    choice(
         "policy",
         ("open", "closed"),
         "What happens to traffic that cannot be recorded: `open` lets it flow and counts the gap, "
         "`closed` answers 503.",
     ),
-    _choice(
+    choice(
         "durability",
         ("relaxed", "before_response"),
         "`before_response` holds a response's last bytes until its record is on disk.",
     ),
-    _duration(
+    duration(
         "hold_limit",
         "200ms",
         "Longest wait of a response's last bytes under `open` + `before_response`.",
         maximum="1h",
     ),
-    _size(
+    size(
         "capture_memory",
         "64MiB",
         "Captured bytes held in memory: in flight and waiting for the journal.",
         "1MiB",
     ),
-    _size(
+    size(
         "body_limit",
         "8MiB",
         "Per body; of a longer one the first 64 KiB, the length and the SHA-256 are kept.",
         "64KiB",
         "1GiB",
     ),
-    _size(
+    size(
         "high_water",
         "256KiB",
         "Per connection and direction: bytes waiting before the faster side is paused.",
         "4KiB",
         "1GiB",
     ),
-    _count("max_connections", "10000", "Client connections at a time, over all routes.", "1", "1000000"),
-    _choice(
+    count("max_connections", "10000", "Client connections at a time, over all routes.", "1", "1000000"),
+    choice(
         "connect",
         ("first_byte", "accept"),
         "When to connect upstream: on the client's first byte, or as soon as it is accepted.",
     ),
-    _duration(
+    duration(
         "connect_timeout",
         "10s",
         "Longest wait for the upstream to accept a connection.",
         minimum="1ms",
         maximum="1h",
     ),
-    _duration(
+    duration(
         "upstream_timeout",
         "0",
         "Longest wait for a response to begin: 504 and outcome `timeout`. `0` waits for ever.",
     ),
-    _size(
+    size(
         "journal_max_bytes",
         "2GiB",
         "The journal's size over all volumes; beyond it new records are shed and counted.",
         "1MiB",
     ),
-    _size(
+    size(
         "volume_bytes", "128MiB", "Size of one journal volume (less on a small file system).", "1MiB", "16GiB"
     ),
-    _duration("volume_age", "1h", "Age at which a volume is closed.", minimum="1s"),
-    _duration(
-        "commit_interval", "20ms", "Time between commits to the journal.", minimum="1ms", maximum="10s"
-    ),
-    _size("batch_bytes", "16MiB", "Raw bytes in a batch before it is shipped.", "64KiB", "1GiB"),
-    _duration(
+    duration("volume_age", "1h", "Age at which a volume is closed.", minimum="1s"),
+    duration("commit_interval", "20ms", "Time between commits to the journal.", minimum="1ms", maximum="10s"),
+    size("batch_bytes", "16MiB", "Raw bytes in a batch before it is shipped.", "64KiB", "1GiB"),
+    duration(
         "batch_age",
         "30s",
         "Age of a batch's oldest record before it is shipped.",
         minimum="100ms",
         maximum="1d",
     ),
-    _duration(
+    duration(
         "heartbeat",
         "5m",
         "A log without another leaf for so long says that it is alive.",
         minimum="1s",
         maximum="1d",
     ),
-    _size("analyst_memory", "512MiB", "Memory limit of the analyst process.", "128MiB"),
-    _size("decode_limit", "32MiB", "Decompressed body bytes a decoder may look at.", "64KiB"),
+    size("analyst_memory", "512MiB", "Memory limit of the analyst process.", "128MiB"),
+    size("decode_limit", "32MiB", "Decompressed body bytes a decoder may look at.", "64KiB"),
     # The names are decode.registry's, which brings in more than a supervisor should carry.
-    _choice(
+    choice(
         "decoder",
         ("auto", "open_inference", "tf_serving", "mlflow", "plain_json"),
         "The wire format, by a decoder's name; `auto` tells by the path and the bodies.",
     ),
-    _count(
+    count(
         "baseline_exchanges",
         "1000",
         "The first so many observed exchanges freeze the baseline.",
         "1",
         "1000000",
     ),
-    _duration(
+    duration(
         "pane",
         "60s",
         "Length of a pane: counts are kept, and detectors stepped, by panes.",
         minimum="100ms",
         maximum="1h",
     ),
-    _duration(
+    duration(
         "watermark",
         "2m",
         "How long after its end a pane is closed; what comes later is counted apart.",
         maximum="1h",
     ),
-    _text("false_alarms", "BUDGET", "1 per 30d", "Most false alarms for all that is watched of a model."),
-    _text(
+    text("false_alarms", "BUDGET", "1 per 30d", "Most false alarms for all that is watched of a model."),
+    text(
         "decision", "RULE", None, "What counts as a yes, `outputs.predict[0] == 1` ([rules](statistics.md))."
     ),
-    _text(
+    text(
         "watch_file",
         "FILE",
         None,
         "YAML of what else is watched: bands, means, weights ([statistics](statistics.md)).",
     ),
-    _text(
+    text(
         "schema_file",
         "FILE",
         None,
         "Data-quality rules, made by `sidecar schema infer` ([data quality](data-quality.md)).",
     ),
-    _text(
+    text(
         "baseline_file",
         "FILE",
         None,
         "Baseline made by `sidecar baseline create`, in place of the first exchanges.",
     ),
-    _duration(
+    duration(
         "statistics_ship",
         "5m",
         "How often closed panes go to the store ([statistics](statistics-store.md)); `0` ships none.",
         maximum="1d",
     ),
-    _duration("drain_delay", "0s", "After SIGTERM: time to go on accepting while unready.", maximum="1h"),
-    _duration("grace", "25s", "After that: time for the exchanges in flight to end.", maximum="1d"),
-    _duration("ship_timeout", "10s", "After that: time for the analyst to ship what is left.", maximum="1d"),
-    _choice("log_format", ("auto", "json", "text"), "`auto` is text on a terminal, JSON lines otherwise."),
-    _choice("log_level", ("info", "debug", "warning", "error"), "Least level that is logged."),
+    Setting(
+        "alert_url",
+        "URL",
+        parse_alert_url,
+        None,
+        "Who is told of this sidecar's own alarms, which are advice: `alertmanager+https://…`, "
+        "`webhook+https://…` or `cloudevents+https://…` ([alerts](alerts.md)); may be given several times "
+        "(spaces between them in the environment variable, a list in YAML).",
+        many=True,
+        separator=" ",
+        shown=shown_alert_url,
+    ),
+    Setting("alert_secret_file", "FILE", parse_path, None, "The secret that signs what webhooks get."),
+    Setting(
+        "alert_rate", "RATE", parse_alert_rate, "30 per 1m", "Most alerts to each receiver; others wait."
+    ),
+    duration("drain_delay", "0s", "After SIGTERM: time to go on accepting while unready.", maximum="1h"),
+    duration("grace", "25s", "After that: time for the exchanges in flight to end.", maximum="1d"),
+    duration("ship_timeout", "10s", "After that: time for the analyst to ship what is left.", maximum="1d"),
+    choice("log_format", ("auto", "json", "text"), "`auto` is text on a terminal, JSON lines otherwise."),
+    choice("log_level", ("info", "debug", "warning", "error"), "Least level that is logged."),
 )
 BY_KEY = {setting.key: setting for setting in TABLE}
 ROUTE_KEYS = tuple(setting.key for setting in TABLE if setting.per_route)

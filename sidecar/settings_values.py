@@ -15,6 +15,7 @@ import msgspec
 _HOST_NAME = re.compile(
     r"^(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]{0,62})(\.[A-Za-z0-9_]([A-Za-z0-9_-]{0,62}))*\.?$"
 )
+_RATE = re.compile(r"\s*([0-9]{1,6})\s+per\s+(\S+)\s*")
 _DURATION = re.compile(r"^([0-9]+(?:\.[0-9]+)?)\s?(us|ms|s|m|h|d)$")
 _SIZE = re.compile(r"^([0-9]{1,30}(?:\.[0-9]{1,30})?)\s?([A-Za-z]*)$")
 _DIGEST = re.compile(r"^sha256:[0-9a-f]{64}$")
@@ -217,6 +218,39 @@ def parse_redaction(text: str) -> str:
 
     parse_rule(text)
     return text
+
+
+def parse_alert_url(text: str) -> str:
+    """The address of a receiver of alerts, as written."""
+    from sidecar.alerting.target import parse_target
+
+    parse_target(text)
+    return text
+
+
+def shown_alert_url(text: str) -> str:
+    """A wrong one for a message: the path of a webhook may be a secret."""
+    scheme, mark, rest = text.partition("://")
+    host = rest.partition("/")[0].partition("?")[0].rpartition("@")[2]
+    return f"{scheme}{mark}{host}{'/…' if rest != host else ''}"[:80]
+
+
+def parse_alert_rate(text: str) -> str:
+    """`30 per 1m`, as written."""
+    rate_of(text)
+    return text
+
+
+def rate_of(text: str) -> tuple[int, float]:
+    """A number and seconds from `30 per 1m`. Raises ValueError, phrased to follow the text."""
+    found = _RATE.fullmatch(text)
+    try:
+        seconds = parse_duration(found[2]) if found else 0.0
+    except ValueError:
+        seconds = 0.0
+    if found is None or not int(found[1]) or not seconds:
+        raise ValueError("is no rate: write a number and a time, for example 30 per 1m")
+    return int(found[1]), seconds
 
 
 def parse_business_key(text: str) -> str:

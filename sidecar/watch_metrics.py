@@ -8,11 +8,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from sidecar.alerting.courier import Courier
+from sidecar.alerting.courier import OUTCOMES, Courier
 from sidecar.watcher import Watcher
 
 TALLIED = ("on_time", "late", "overdue", "recounted", "refused")
-OUTCOMES = ("sent", "failed", "refused", "dropped")
 
 
 class WatchCollector(Collector):
@@ -96,10 +95,10 @@ class WatchCollector(Collector):
         waiting = GaugeMetricFamily(
             "sidecar_alerts_waiting", "Alerts that wait to be sent", labels=("receiver",)
         )
-        for target, outbox in self._sender.outboxes.items():
+        for receiver, counted in self._sender.counted().items():
             for outcome in OUTCOMES:
-                family.add_metric((target.shown, outcome), getattr(outbox.counts, outcome))
-            waiting.add_metric((target.shown,), len(outbox.waiting))
+                family.add_metric((receiver, outcome), getattr(counted, outcome))
+            waiting.add_metric((receiver,), counted.waiting)
         yield from (family, waiting)
 
 

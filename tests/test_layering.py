@@ -30,8 +30,9 @@ SHARED_ORDER = [
 ]  # fmt: skip
 
 GLUE = {
-    "settings_values": {"errors", "privacy", "shipping"},
-    "settings_table": {"settings_values"},
+    "settings_values": {"alerting", "errors", "privacy", "shipping"},
+    "setting": {"settings_values"},
+    "settings_table": {"setting", "settings_values"},
     "settings_sources": {"errors", "settings_table"},
     "config": {"errors", "records", "settings_sources", "settings_table", "settings_values", "shipping"},
     "control": {"errors"},

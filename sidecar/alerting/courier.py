@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sidecar.alerting.notice import Notice
@@ -17,6 +18,21 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 log = logging.getLogger(__name__)
+
+OUTCOMES = ("sent", "failed", "refused", "dropped")
+
+
+@dataclass(slots=True)
+class Counted:
+    """What became of the notices for one receiver."""
+
+    sent: int = 0
+    failed: int = 0
+    refused: int = 0
+    dropped: int = 0
+    waiting: int = 0
+    error: str | None = None
+    """Why the last try failed; None when it did not."""
 
 
 class Courier:
@@ -49,6 +65,17 @@ class Courier:
             if once or outbox.kind is Kind.ALERTMANAGER:
                 outbox.offer(notice, now_s)
         self._changed.set()
+
+    def counted(self) -> dict[str, Counted]:
+        """By receiver as it is shown: those that differ in what is hidden are one."""
+        found: dict[str, Counted] = {}
+        for target, outbox in self.outboxes.items():
+            own = found.setdefault(target.shown, Counted())
+            for name in OUTCOMES:
+                setattr(own, name, getattr(own, name) + getattr(outbox.counts, name))
+            own.waiting += len(outbox.waiting)
+            own.error = outbox.error or own.error
+        return found
 
     @property
     def idle(self) -> bool:

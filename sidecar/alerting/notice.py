@@ -42,6 +42,8 @@ class Notice:
     resolved_us: int | None = None
     document: dict[str, Any] = field(default_factory=dict)
     """The whole alarm."""
+    advisory_of: str = ""
+    """The one sidecar that says it of its own traffic; empty where it is said of the whole model."""
 
     @property
     def key(self) -> str:
@@ -77,6 +79,8 @@ def alertmanager(notice: Notice, now_us: int) -> list[dict[str, Any]]:
         "alarm": notice.alarm_id,
         "severity": notice.severity,
     }
+    if notice.advisory_of:
+        labels |= {"advisory": "true", "sidecar": notice.advisory_of}
     annotations = {
         "summary": notice.sentence,
         "state": notice.state,
@@ -134,6 +138,8 @@ def _data(notice: Notice) -> dict[str, Any]:
         "state": notice.state,
         "severity": notice.severity,
         "quantity": notice.quantity,
+        "advisory": bool(notice.advisory_of),
+        "sidecar": notice.advisory_of or None,
         "sentence": notice.sentence,
         "since": _moment(notice.since_us),
         "opened": _moment(notice.opened_us),

@@ -52,6 +52,8 @@ class Outbox:
     error: str = ""
     waiting: OrderedDict[str, Notice] = field(default_factory=OrderedDict)
     _told: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    _turned_away: OrderedDict[str, None] = field(default_factory=OrderedDict)
+    """Counted as dropped; whoever offers it again is not a second one."""
     _recent: list[float] = field(default_factory=list)
     _not_before_s: float = 0.0
 
@@ -68,10 +70,17 @@ class Outbox:
                 continue
             del self.waiting[key]
         if len(self.waiting) >= self.most:
-            self.counts.dropped += 1
+            self._turn_away(notice)
             return False
         self.waiting[notice.key] = notice
         return True
+
+    def _turn_away(self, notice: Notice) -> None:
+        if notice.key not in self._turned_away:
+            self.counts.dropped += 1
+            self._turned_away[notice.key] = None
+            while len(self._turned_away) > KEYS_KEPT:
+                self._turned_away.popitem(last=False)
 
     def next(self, now_s: float) -> Notice | None:
         """What is to be sent now; None when nothing is due."""

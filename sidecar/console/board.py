@@ -36,6 +36,9 @@ class Board:
     labels: Callable[[], dict[str, Any]] = dict
     """Counts of posted labels: `taken`, `repeated`, `shipped`, `waiting`, `objects`, `error`."""
 
+    alerts: Callable[[], dict[str, dict[str, Any]]] = dict
+    """By receiver of its own alarms: `sent`, `failed`, `refused`, `dropped`, `waiting`, `error`."""
+
     def analyst_lag(self, seen: Snapshot) -> Lag:
         """Records committed and not yet read; seconds is the most that the oldest of them can have waited."""
         counters = self.counters
@@ -113,6 +116,7 @@ class Board:
                 "seconds_since_last_ship": round(self.since_last_ship(seen), 3),
             },
             "labels": self.labels(),
+            "alerts": self.alerts(),
             "gaps": {
                 reason: {"gaps": count, "exchanges": seen.totals.get(f"gap_exchanges/{reason}", 0)}
                 for reason, count in gaps(seen)

@@ -93,6 +93,14 @@ def _alarms(board: Board, seen: Snapshot) -> Samples:
     return found
 
 
+def _alerts(*outcomes: str) -> Source:
+    return lambda board, seen: [
+        ((receiver, *([outcome] if outcomes[1:] else [])), counts[outcome])
+        for receiver, counts in board.alerts().items()
+        for outcome in outcomes
+    ]
+
+
 def _psi(board: Board, seen: Snapshot) -> Samples:
     found: Samples = []
     for (route, digest), summary in board.summaries():
@@ -122,12 +130,7 @@ def _gauge(name: str, help_text: str, samples: Source, *labels: str) -> Family:
 
 
 FAMILIES: tuple[Family, ...] = (
-    _gauge(
-        "sidecar_build_info",
-        "1; the version is the label",
-        lambda b, s: [((sidecar.__version__,), 1)],
-        "version",
-    ),
+    _gauge("sidecar_build_info", "1, by version", lambda b, s: [((sidecar.__version__,), 1)], "version"),
     _counter("sidecar_exchanges_total", "Exchanges that ended, by how", _outcomes, "route", "outcome"),
     _counter(
         "sidecar_exchanges_started_total",
@@ -340,6 +343,14 @@ FAMILIES: tuple[Family, ...] = (
         "Labels that are not in the store yet",
         lambda b, s: [((), b.labels().get("waiting", 0))],
     ),
+    _counter(
+        "sidecar_alerts_total",
+        "Alerts of this sidecar's own alarms, by receiver and what became of them",
+        _alerts("sent", "failed", "refused", "dropped"),
+        "receiver",
+        "outcome",
+    ),
+    _gauge("sidecar_alerts_waiting", "Alerts that wait to be sent", _alerts("waiting"), "receiver"),
 )
 COMMIT_DURATION = "sidecar_commit_duration_seconds"
 COMMIT_DURATION_HELP = "Time to make one journal segment durable"

@@ -76,3 +76,9 @@ class Knowledge:
     epochs: dict[EpochKey, Epoch] = field(default_factory=dict)
     monitors: dict[MonitorKey, bytes] = field(default_factory=dict)
     panes: PaneBook = field(default_factory=PaneBook)
+
+    def model(self, route: str, digest: str) -> str:
+        """The model's name in the latest epoch of that route and digest."""
+        of = (route, digest)
+        names = [epoch.model for epoch in self.epochs.values() if (epoch.route, epoch.digest) == of]
+        return names[-1] if names else "unknown"

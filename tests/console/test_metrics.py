@@ -43,7 +43,11 @@ def board(counters: Counters, seen: Snapshot | None = None) -> Board:
         "window": {"features": {"x": {"psi": 0.25}, "y": {"psi": None}}},
     }
     summaries: list[tuple[tuple[str, str], dict[str, Any]]] = [(("default", "sha256:aa"), summary)]
-    return Board(counters, CLOCK, "/journal", "/store", lambda: snapshot, lambda: list(summaries))
+    told = {"sent": 3, "failed": 2, "refused": 1, "dropped": 0, "waiting": 4, "error": None}
+    return Board(
+        counters, CLOCK, "/journal", "/store", lambda: snapshot, lambda: list(summaries),
+        alerts=lambda: {"webhook+http://h": told},
+    )  # fmt: skip
 
 
 def scraped(made: Board) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -158,6 +162,9 @@ def test_what_statistics_found_is_offered_by_route_and_digest(counters: Counters
     assert found["sidecar_panes_complete_timestamp_seconds", model] == 60
     assert found["sidecar_unproven_quantities", model] == 1
     assert found["sidecar_alarms_open", (*model, ("severity", "critical"))] == 1
+    receiver = ("receiver", "webhook+http://h")
+    assert found["sidecar_alerts_total", (("outcome", "failed"), receiver)] == 2
+    assert found["sidecar_alerts_waiting", (receiver,)] == 4
     assert found["sidecar_alarms_open", (*model, ("severity", "warning"))] == 0
     psi = {labels: value for (name, labels), value in found.items() if name == "sidecar_field_psi_ratio"}
     assert psi == {(model[0], ("field", "inputs.x"), model[1]): 0.25}

@@ -102,6 +102,7 @@ class CountingMonitor:
         self.total = total
 
     baseline = None
+    plan = None
 
     def follow(self, previous: Any) -> None:
         """It compares nothing."""
@@ -113,6 +114,10 @@ class CountingMonitor:
 
     def advance(self, now_us: int) -> None:
         """It has no panes."""
+
+    def alarms(self) -> Sequence[Any]:
+        """Nor alarms."""
+        return ()
 
     def state(self) -> bytes:
         return orjson.dumps([self.count, self.total])
