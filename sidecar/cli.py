@@ -33,6 +33,7 @@ LAZY = {
     "hold": ("sidecar.holding", "Place a legal hold, or release it."),
     "retain": ("sidecar.retention", "Remove records whose retention is over."),
     "inject": ("sidecar.injecting", "Put the sidecar into Kubernetes manifests."),
+    "admission-policy": ("sidecar.admission_policy", "Print injection as a MutatingAdmissionPolicy."),
     "intercept": ("sidecar.intercepting", "Lead a pod's traffic to the recorder, by nftables."),
     "webhook": ("sidecar.webhooking", "Inject the sidecar into pods as they are created."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
@@ -54,7 +55,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in LAZY:
             return super().get_command(ctx, cmd_name)
-        command: click.Command = getattr(import_module(LAZY[cmd_name][0]), cmd_name)
+        command: click.Command = getattr(import_module(LAZY[cmd_name][0]), cmd_name.replace("-", "_"))
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

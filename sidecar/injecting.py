@@ -25,7 +25,7 @@ MOST_BYTES = 64 * 2**20
 """Of one file."""
 
 
-class _Version(click.ParamType):  # type: ignore[type-arg]
+class KubernetesVersion(click.ParamType):  # type: ignore[type-arg]
     """A Kubernetes version, as (major, minor)."""
 
     name = "VERSION"
@@ -56,7 +56,7 @@ class _Version(click.ParamType):  # type: ignore[type-arg]
 @click.option(
     "--kubernetes-version",
     "version",
-    type=_Version(),
+    type=KubernetesVersion(),
     default="1.33",
     show_default=True,
     help="Of the oldest node.",
@@ -91,10 +91,10 @@ def inject(
     basis = Basis(
         image or IMAGE,
         __version__,
-        _sources(defaults, given),
+        sources(defaults, given),
         Surroundings(version, version, openshift, pod_security),
     )
-    _check(basis)
+    check_given(basis)
     names, found = [], []
     for name in files:
         for document in _documents(name):
@@ -118,7 +118,8 @@ def inject(
         sys.exit(1)
 
 
-def _sources(defaults: Iterable[Path], given: Iterable[str]) -> tuple[Source, ...]:
+def sources(defaults: Iterable[Path], given: Iterable[str]) -> tuple[Source, ...]:
+    """The settings of files and of `--set`, the last one strongest. Raises UsageError."""
     found = []
     for path in defaults:
         (document, *others) = _documents(str(path))
@@ -141,7 +142,7 @@ def _text(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _check(basis: Basis) -> None:
+def check_given(basis: Basis) -> None:
     """What the user gave on this command line is not warned of, but refused."""
     for source in basis.sources:
         unknown = sorted(source.texts.keys() - BY_NAME.keys() - PASSED.keys())

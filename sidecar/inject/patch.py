@@ -73,7 +73,7 @@ def inject(pod: Mapping[str, Any], settings: InjectSettings, around: Surrounding
         return Outcome([], capture.reason)
     workload = around.workload or workload_name(pod)
     patch = (
-        _annotations(pod, _status(capture, version))
+        _annotations(pod, status_text(capture, version))
         + _handlers(pod, capture)
         + _port_name(capture)
         + _appended(pod, "volumes", volumes(settings))
@@ -115,7 +115,8 @@ def injected_status(pod: Mapping[str, Any]) -> Object | None:
     return status if isinstance(status, dict) else None
 
 
-def _status(capture: Capture, version: str) -> str:
+def status_text(capture: Capture, version: str) -> str:
+    """The annotation that says what injection did, as JSON."""
     said = {
         "version": version,
         "mode": capture.mode,

@@ -1,0 +1,121 @@
+"""A MutatingAdmissionPolicy, evaluated as the API server does: Google's CEL with what Kubernetes adds to it.
+
+Type-checked, with the extensions that every API server with such policies has:
+strings (version 2), optionals, `quantity` and `JSONPatch`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from cel_expr_python import cel  # type: ignore[import-untyped]
+from cel_expr_python.ext import ext_optional  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, struct_pb2
+
+from sidecar.inject.quantity import amount
+
+Object = dict[str, Any]
+_NAMES = ("object", "oldObject", "request", "namespaceObject", "params", "variables")
+
+
+def _patch_type() -> descriptor_pb2.FileDescriptorProto:
+    assert struct_pb2.DESCRIPTOR.name == "google/protobuf/struct.proto", "its import registers it"
+    file = descriptor_pb2.FileDescriptorProto(
+        name="jsonpatch.proto", syntax="proto3", dependency=["google/protobuf/struct.proto"]
+    )
+    message = file.message_type.add(name="JSONPatch")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for number, name in enumerate(("op", "path", "from"), 1):
+        message.field.add(name=name, number=number, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
+    message.field.add(
+        name="value",
+        number=4,
+        type=kinds.TYPE_MESSAGE,
+        label=kinds.LABEL_OPTIONAL,
+        type_name=".google.protobuf.Value",
+    )
+    return file
+
+
+@cache
+def environment() -> Any:
+    pool = descriptor_pool.Default()
+    pool.Add(_patch_type())
+    text, whole = cel.Type.STRING, cel.Type.INT
+    functions = [
+        cel.FunctionDecl("quantity", [cel.Overload("quantity", text, [text], impl=lambda value: value)]),
+        cel.FunctionDecl(
+            "compareTo",
+            [cel.Overload("compareTo", whole, [text, text], is_member=True, impl=_compared)],
+        ),
+    ]
+    strings = cel.NewEnvConfigFromYaml("name: kubernetes\nextensions:\n- name: strings\n  version: 2\n")
+    return cel.NewEnv(
+        pool,
+        strings,
+        variables=dict.fromkeys(_NAMES, cel.Type.DYN),
+        extensions=[ext_optional.ExtOptional()],
+        functions=functions,
+    )
+
+
+def _compared(one: str, other: str) -> int:
+    first, second = amount(one), amount(other)
+    return (first > second) - (first < second)
+
+
+@cache
+def compiled(expression: str) -> Any:
+    return environment().compile(expression)
+
+
+def evaluated(expression: str, given: Mapping[str, Any]) -> Any:
+    """The value. Raises ValueError for an error of evaluation."""
+    value = compiled(expression).eval(data=dict(given))
+    if value.type() == cel.Type.ERROR:
+        raise ValueError(str(value.plain_value()))
+    return value.plain_value()
+
+
+def mutated(policy: Mapping[str, Any], pod: Object, namespace: Object) -> list[Object] | None:
+    """The JSON patch; None when a match condition is false."""
+    spec = policy["spec"]
+    given: Object = dict.fromkeys(_NAMES)
+    given |= {"object": pod, "namespaceObject": namespace, "request": {"operation": "CREATE"}}
+    if not all(evaluated(each["expression"], given) for each in spec["matchConditions"]):
+        return None
+    expressions = {each["name"]: each["expression"] for each in spec["variables"]}
+    (mutation,) = spec["mutations"]
+    expression = mutation["jsonPatch"]["expression"]
+    given["variables"] = {}
+    for name in _needed(expression, expressions):
+        try:
+            given["variables"][name] = evaluated(expressions[name], given)
+        except ValueError:
+            # As there: an error counts only where the variable is asked for, here as a missing key.
+            continue
+    return [_operation(each) for each in evaluated(expression, given)]
+
+
+def _needed(expression: str, expressions: Mapping[str, str]) -> list[str]:
+    """The variables in their order: each may use those before it."""
+    assert set(re.findall(r"variables\.(\w+)", expression)) <= expressions.keys()
+    return list(expressions)
+
+
+def _operation(message: Any) -> Object:
+    operation: Object = json_format.MessageToDict(message)
+    operation["value"] = _whole(operation["value"]) if "value" in operation else None
+    return {key: value for key, value in operation.items() if value is not None}
+
+
+def _whole(value: Any) -> Any:
+    """JSON has one kind of number: what is whole was an integer."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_whole(each) for each in value]
+    return {key: _whole(each) for key, each in value.items()} if isinstance(value, dict) else value
