@@ -35,6 +35,7 @@ LAZY = {
     "inject": ("sidecar.injecting", "Put the sidecar into Kubernetes manifests."),
     "admission-policy": ("sidecar.admission_policy", "Print injection as a MutatingAdmissionPolicy."),
     "intercept": ("sidecar.intercepting", "Lead a pod's traffic to the recorder, by nftables."),
+    "drain": ("sidecar.draining", "Ship the journals of pods that are gone."),
     "webhook": ("sidecar.webhooking", "Inject the sidecar into pods as they are created."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
     "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),
