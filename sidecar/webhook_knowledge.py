@@ -1,10 +1,10 @@
-"""What the webhook knows of the cluster: namespaces, ConfigMaps and Services, followed; versions."""
+"""What webhook and controller know of the cluster: namespaces, ConfigMaps, Services; its versions."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from sidecar.backoff import Backoff
 from sidecar.cluster.api import Api, Object
@@ -55,6 +55,16 @@ class ClusterKnowledge:
             services if self._services.synced.is_set() else None,
         )
 
+    def labels(self, label: str) -> dict[str, str]:
+        """The label's value of every namespace that has it."""
+        marks = {name: each["labels"].get(label) for (_, name), each in self._namespaces.objects.items()}
+        return {name: value for name, value in marks.items() if value is not None}
+
+    def defaults(self) -> Iterator[tuple[str, Mapping[str, str], str]]:
+        """Every ConfigMap of settings: its namespace, its settings and its uid."""
+        for (namespace, _), found in list(self._defaults.objects.items()):
+            yield namespace, found["data"], found["uid"]
+
     @property
     def failures(self) -> int:
         return sum(each.failures for each in self._reflectors)
@@ -66,6 +76,12 @@ class ClusterKnowledge:
         if not self._defaults.synced.is_set():
             return f"ConfigMaps {DEFAULTS} are not read yet"
         return None if self._versions_known.is_set() else "the cluster's version is not known yet"
+
+    async def read(self) -> None:
+        """Returns when everything has been read once."""
+        for each in (self._namespaces.synced, self._defaults.synced, self._services.synced):
+            await each.wait()
+        await self._versions_known.wait()
 
     @property
     def _reflectors(self) -> tuple[Reflector, ...]:
@@ -109,7 +125,8 @@ def _marks(namespace: Object) -> Object:
 
 
 def _data(config_map: Object) -> Object:
-    return {"data": config_map.get("data") or {}}
+    uid = (config_map.get("metadata") or {}).get("uid")
+    return {"data": config_map.get("data") or {}, "uid": str(uid or "")}
 
 
 def _service(service: Object) -> Object:

@@ -151,17 +151,7 @@ class Api:
         self, method: str, path: str, data: bytes | None, content_type: str, query: Mapping[str, str]
     ) -> Object:
         headers = {"Content-Type": content_type} if data is not None else {}
-        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=5)
-        try:
-            async with self._open(method, path, query, timeout, headers, data) as response:
-                content = await _bounded(response)
-                _check(method, path, response, content, self._who)
-        except aiohttp.ClientConnectorError as error:
-            raise _Again(
-                f"{self._access.url}: {error}: see that the API is reachable", untouched=True
-            ) from error
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _Again(f"{method} {path}: no answer: {error or type(error).__name__}") from error
+        content = await self._content(method, path, data, headers, query)
         try:
             value = json.loads(content)
         except ValueError as error:
@@ -169,6 +159,29 @@ class Api:
         if not isinstance(value, dict):
             raise ClusterError(f"{method} {path}: the answer is no object")
         return value
+
+    async def content(self, path: str) -> bytes:
+        """What a GET gives, as it comes, such as from a pod behind the API's proxy. One try."""
+        try:
+            return await self._content("GET", path, None, {}, {})
+        except _Again as error:
+            raise ClusterError(str(error), error.status) from error
+
+    async def _content(
+        self, method: str, path: str, data: bytes | None, headers: dict[str, str], query: Mapping[str, str]
+    ) -> bytes:
+        timeout = aiohttp.ClientTimeout(total=self._timeout_s, sock_connect=5)
+        try:
+            async with self._open(method, path, query, timeout, headers, data) as response:
+                content = await _bounded(response)
+                _check(method, path, response, content, self._who)
+                return content
+        except aiohttp.ClientConnectorError as error:
+            raise _Again(
+                f"{self._access.url}: {error}: see that the API is reachable", untouched=True
+            ) from error
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _Again(f"{method} {path}: no answer: {error or type(error).__name__}") from error
 
     async def watch(self, path: str, version: str, **query: str) -> AsyncIterator[Object]:
         """Events since a resource version, until the server ends the watch. One try; 410: list again."""

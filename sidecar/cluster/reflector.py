@@ -43,6 +43,11 @@ class Reflector:
         self._keep, self._on_change = keep, on_change
         self._backoff = backoff or Backoff(0.5, 30.0)
         self._version = ""
+        self._stale = asyncio.Event()
+
+    def refresh(self) -> None:
+        """List again, and keep of every object what `keep` makes of it now."""
+        self._stale.set()
 
     def __iter__(self) -> Iterator[Object]:
         return iter(list(self.objects.values()))
@@ -53,7 +58,7 @@ class Reflector:
             try:
                 if not self._version:
                     await self._list()
-                await self._watch()
+                await self._watch_until_stale()
             except ClusterError as error:
                 self.failures += 1
                 if error.status == 410:
@@ -77,6 +82,23 @@ class Reflector:
             self._changed(kind, self.objects[key])
         self._version = version
         self.synced.set()
+
+    async def _watch_until_stale(self) -> None:
+        work: list[asyncio.Task[object]] = [
+            asyncio.create_task(self._watch()),
+            asyncio.create_task(self._stale.wait()),
+        ]
+        try:
+            await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in work:
+                task.cancel()
+            watched, _ = await asyncio.gather(*work, return_exceptions=True)
+        if self._stale.is_set():
+            self._stale.clear()
+            self._version = ""
+        if isinstance(watched, Exception):
+            raise watched
 
     async def _watch(self) -> None:
         started = time.monotonic()

@@ -82,7 +82,9 @@ def review(body: bytes, known: Knowledge) -> Answer:
     pod = asked.get("object")
     if not _is_new_pod(asked) or not isinstance(pod, dict):
         return _admitted(asked["uid"], Outcome([], "not the creation of a pod"), "skipped")
-    outcome = _injected(pod, str(asked.get("namespace") or ""), known)
+    name = str(asked.get("namespace") or "")
+    out = opted_out(pod, known.namespace(name))
+    outcome = Outcome([], out) if out is not None else injected(pod, name, known)
     if outcome.capture is not None:
         return _admitted(asked["uid"], outcome, outcome.capture.mode)
     if outcome.reason == ALREADY:
@@ -103,18 +105,24 @@ def _is_new_pod(asked: Object) -> bool:
     )
 
 
-def _injected(pod: Object, name: str, known: Knowledge) -> Outcome:
+def injected(pod: Object, name: str, known: Knowledge) -> Outcome:
+    """What injection makes of a pod of the namespace `name`, whoever asked for it."""
     namespace = known.namespace(name)
-    out = _opted_out(pod, namespace)
-    if out is not None:
-        return Outcome([], out)
     around, sources = _around(known.around, namespace), _sources(known, name, namespace)
     settings, warnings = read((*sources, from_annotations(annotations_of(pod))), known.image)
     outcome = inject(pod, settings, around, known.version)
     return replace(outcome, warnings=(*warnings, *outcome.warnings))
 
 
-def _opted_out(pod: Mapping[str, Any], namespace: Namespace | None) -> str | None:
+def ignored_settings(pod: Object, name: str, known: Knowledge) -> list[str]:
+    """The warnings about a pod's own annotations."""
+    sources = _sources(known, name, known.namespace(name))
+    _, every = read((*sources, from_annotations(annotations_of(pod))), known.image)
+    _, others = read(sources, known.image)
+    return [each for each in every if each not in others]
+
+
+def opted_out(pod: Mapping[str, Any], namespace: Namespace | None) -> str | None:
     """Why the pod is not to be recorded. Of an unknown namespace the webhook's selectors are believed."""
     own = labels_of(pod).get(INJECT)
     if own == DISABLED:
