@@ -37,6 +37,8 @@ LAZY = {
     "intercept": ("sidecar.intercepting", "Lead a pod's traffic to the recorder, by nftables."),
     "drain": ("sidecar.draining", "Ship the journals of pods that are gone."),
     "webhook": ("sidecar.webhooking", "Inject the sidecar into pods as they are created."),
+    "controller": ("sidecar.controlling", "Label pods with their image, and tell which are not recorded."),
+    "coverage": ("sidecar.covering", "List the model pods of a cluster, and which are not recorded."),
     "witness": ("sidecar.witnessing", "Check every log against what was seen before, and cosign it."),
     "drift": ("sidecar.drifting", "Add all pods' statistics and say what moved."),
     "schema": ("sidecar.quality_commands", "Infer data-quality rules, and check data against them."),
