@@ -25,6 +25,7 @@ from sidecar.backoff import Backoff
 from sidecar.clock import Clock
 from sidecar.console.snapshot import Snapshot
 from sidecar.errors import JournalFull
+from sidecar.identities import Identities
 from sidecar.intake import Analysis, Intake, in_order
 from sidecar.journal.reader import Corrupt, Segment
 from sidecar.monitors import OwnAlarm
@@ -97,6 +98,7 @@ class Analyst:
         live: LiveBoot | None = None,
         backoff: Backoff | None = None,
         panes: PaneShipper | None = None,
+        identities: Identities | None = None,
         give_back: Callable[[], None] = lambda: None,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -108,6 +110,7 @@ class Analyst:
         self._suspects = suspects
         self._limits = limits
         self._clock = clock
+        self._identities = identities
         self._panes = panes or PaneShipper(Whereabouts(), 0, clock)
         self._give_back = give_back
         self._sleep = sleep
@@ -136,6 +139,7 @@ class Analyst:
     def step(self) -> float:
         """Do what is due. Returns the seconds after which there may be something to do again."""
         self._uploads.ship()
+        self._identify()
         busy = self._read()
         self._keep_alive()
         if self._due() or (self._panes.due() and self._now() >= self._commit_at_ns):
@@ -153,8 +157,11 @@ class Analyst:
 
         True when nothing is left behind. What is left is shipped by the next boot.
         """
+        if self._identities is not None:
+            self._identities.patient = False
         while self._now() < deadline_ns:
             self._uploads.ship()
+            self._identify()
             if not self._read():
                 if self._now() < self._commit_at_ns:
                     # Not read to its end: what is there waits for memory or for the state's disk.
@@ -195,10 +202,29 @@ class Analyst:
         with self.counting:
             intake = Intake(self._state.load(), self._analysis, self._suspects, self.counting)
         intake.know(self._live.boot, self._live.epochs)
+        if self._identities is not None:
+            self._identities.settle(intake.known, anew=True)
         if intake.statistics.changed:
             # Statistics that began anew: what they were is not to stay in the state until traffic comes.
             self._wait_since(self._clock.wall_us())
         return intake
+
+    def _identify(self) -> None:
+        """Use what was told of the models since: in what is not sealed yet, or in a leaf of its own."""
+        if self._identities is None:
+            return
+        intake = self._intake
+        changed = self._identities.settle(intake.known, self._caught_up_us if self._at_end else 0)
+        if changed and intake.has_epochs(self._live.boot, changed):
+            # What is not committed is read again, as after a crash, and labelled by what is known now.
+            with self.counting:
+                intake.forget()
+            self._intake = intake = self._fresh_intake()
+        for log_name in intake.known.due:
+            boot, _, route = log_name.partition(".")
+            if not intake.holds(boot, route):
+                intake.mark(boot, route, None, self._clock.wall_us())
+                self._wait_since(self._clock.wall_us())
 
     def _keep_alive(self) -> None:
         """Begin the log of each route at once, and let an idle one say that it is alive."""
@@ -243,28 +269,39 @@ class Analyst:
         self._at_end = False
         if not self._room() or self._now() < self._commit_at_ns or self._full():
             return False
+        if self._identities is not None and self._identities.holds():
+            return False
         intake = self._intake
         began_us = self._clock.wall_us()
         most = min(READ_BYTES, self._batch_limit)
         segments = self._tail.read(intake.known.cursor, most)
         caught_up = sum(each.raw_bytes for each in segments if isinstance(each, Segment)) < most
-        if caught_up:
-            self._caught_up_us = began_us
         if not segments:
+            self._caught_up_us = began_us
             intake.statistics.count_all()
             intake.statistics.advance(began_us)
             self._at_end = True
             return False
-        self._wait_since(began_us)
+        taken = 0
         try:
             for segment in segments:
                 if isinstance(segment, Corrupt):
                     intake.skip(segment)
-                else:
+                elif self._identities is None or self._identities.admits(segment, intake.known):
                     intake.take(segment)
+                else:
+                    # It waits in the journal for what is told of the model that answered in it.
+                    caught_up = False
+                    break
+                taken += 1
+                self._wait_since(began_us)
         except MemoryError:
             self._give_up("out of memory while reading the journal: the batch is begun again, smaller")
             return True
+        if not taken:
+            return False
+        if caught_up:
+            self._caught_up_us = began_us
         # Behind the traffic, it is known only as far as it was read: panes of what lies ahead stay open.
         intake.statistics.advance(began_us if caught_up else min(began_us, intake.statistics.latest_us))
         return True

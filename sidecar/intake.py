@@ -115,6 +115,8 @@ class Intake:
                 self._rows(boot, entry.route, seen.epoch, entry.t_us).delivery(entry)
             elif isinstance(entry, Event):
                 self._event(boot, number, index, entry, sorted(segment.next_seq))
+            else:
+                self._epoch(boot, entry)
         self._suspects.idle()
         self.count("segments")
         self.known.cursor = segment.position
@@ -141,6 +143,10 @@ class Intake:
         groups = [group for group in in_order(self.groups.values()) if group.key.log == log]
         group = groups[-1] if groups else self._rows(boot, route, self._end(boot, route).epoch, now_us)
         group.mark = kind or group.mark
+
+    def has_epochs(self, boot: str, numbers: set[int]) -> bool:
+        """Whether anything that is not committed was filed under one of these epochs of a boot."""
+        return any(key.boot == boot and key.epoch in numbers for key in self.groups)
 
     def holds(self, boot: str, route: str) -> bool:
         """Whether rows of that log wait for their file."""
@@ -283,8 +289,9 @@ class Intake:
 
     def _epoch(self, boot: str, epoch: Epoch) -> None:
         epochs = self.known.epochs
-        epochs.pop((boot, epoch.route, epoch.number), None)
-        epochs[boot, epoch.route, epoch.number] = epoch
+        held = epochs.pop((boot, epoch.route, epoch.number), None)
+        # The journal says again and again how an epoch began; what was told of it since stays.
+        epochs[boot, epoch.route, epoch.number] = epoch if held is None or held.container is None else held
         while len(epochs) > EPOCHS_KEPT:
             del epochs[next(iter(epochs))]
         end = self._end(boot, epoch.route)

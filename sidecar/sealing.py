@@ -17,12 +17,13 @@ from typing import Any
 import orjson
 
 from sidecar.clock import Clock
+from sidecar.identity.kubernetes import parse_image_id
 from sidecar.key_filter import key_filter
 from sidecar.ledger.checkpoint import Checkpoint
 from sidecar.ledger.note import ED25519, Note, Signature, VerifierKey, key_id
 from sidecar.ledger.origin import Place, origin
 from sidecar.ledger.tree import Frontier
-from sidecar.records import Epoch
+from sidecar.records import Container, Epoch
 from sidecar.shipping.knowledge import Knowledge, Tree
 from sidecar.shipping.parquet import BatchFacts, EncodedBatch, encode, object_name
 from sidecar.shipping.rows import RowGroup
@@ -88,9 +89,8 @@ class Sealer:
         elif tree.batch:
             details = {"name": tree.batch, "sha256": tree.batch_sha256.hex()}
             before = [self._own(tree, "batch", 0, now_us, details)]
-        if group.key.epoch not in tree.epochs:
-            tree.epochs.append(group.key.epoch)
-            before.append(self._own(tree, "identity", len(before), now_us, _identity(group.epoch)))
+        for epoch in _to_name(group, known, tree):
+            before.append(self._own(tree, "identity", len(before), now_us, _identity(epoch)))
         first_leaf = tree.size
         after: list[Row] = []
         if group.mark is not None:
@@ -212,7 +212,39 @@ def _entries(key_object: bytes) -> tuple[str, ...]:
     return KeyObject.parse(key_object).digests()
 
 
+def _to_name(group: RowGroup, known: Knowledge, tree: Tree) -> list[Epoch]:
+    """The epochs whose identity leaf comes before the group's rows: its own, if that is new, and those
+    of which more has been learnt since theirs."""
+    key = group.key
+    due = known.due.pop(key.log, [])
+    found = [
+        known.epochs[key.boot, key.route, number]
+        for number in due
+        if number != key.epoch and (key.boot, key.route, number) in known.epochs
+    ]
+    if key.epoch not in tree.epochs:
+        tree.epochs.append(key.epoch)
+        found.append(group.epoch)
+    elif key.epoch in due:
+        found.append(group.epoch)
+    return found
+
+
 def _identity(epoch: Epoch) -> dict[str, Any]:
+    return _static(epoch) | (_container(epoch.container) if epoch.container is not None else {})
+
+
+def _container(container: Container) -> dict[str, Any]:
+    return {
+        "image": container.image,
+        "image_id": container.image_id,
+        "digest_kind": parse_image_id(container.image_id).kind,
+        "container_id": container.container_id,
+        "restart_count": container.restart_count,
+    }
+
+
+def _static(epoch: Epoch) -> dict[str, Any]:
     return {
         "number": epoch.number,
         "model": epoch.model,

@@ -141,19 +141,28 @@ def answering(
 ) -> Container | None:
     """The container that answered at `answered_us`, given that it started after `since_us`; None if unknown.
 
-    Statuses tell seconds only, cut off: a container has started up to a second
-    later than it says and ended up to a second later. `others` are ids of
-    containers that are known to be other ones. The latest that fits: a
-    container starts only when the one before it has ended.
+    `others` are ids of containers that are known to be other ones. One starts
+    only when the one before it has ended, so the latest that had started is
+    meant. Statuses tell seconds only, cut off: of one that started in the very
+    second of the answer it is not known whether it was before it, and where
+    that decides between two images, nothing is said.
     """
     excluded = set(others)
-    found = None
+    surely: Container | None = None
+    perhaps: list[Container] = []
     for each in containers:
-        fits = since_us // SECOND_US * SECOND_US <= each.started_us <= answered_us
         over = each.finished_us is not None and each.finished_us + SECOND_US <= answered_us
-        if fits and not over and each.image_id and each.container_id not in excluded:
-            found = each
-    return found
+        if not each.image_id or over or each.container_id in excluded:
+            continue
+        if since_us // SECOND_US * SECOND_US <= each.started_us <= answered_us:
+            if each.started_us + SECOND_US <= answered_us:
+                surely = each
+            else:
+                perhaps.append(each)
+    fits = ([surely] if surely is not None else []) + perhaps
+    if len(fits) > 1 and len({parse_image_id(each.image_id).digest or each.image_id for each in fits}) > 1:
+        return None
+    return fits[-1] if fits else None
 
 
 # The annotation

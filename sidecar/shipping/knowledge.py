@@ -76,6 +76,8 @@ class Knowledge:
     epochs: dict[EpochKey, Epoch] = field(default_factory=dict)
     monitors: dict[MonitorKey, bytes] = field(default_factory=dict)
     panes: PaneBook = field(default_factory=PaneBook)
+    due: dict[str, list[int]] = field(default_factory=dict)
+    """By log the epochs of which more is known than their identity leaf says."""
 
     def model(self, route: str, digest: str) -> str:
         """The model's name in the latest epoch of that route and digest."""

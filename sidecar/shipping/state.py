@@ -18,6 +18,9 @@ Keys of the one database (all values msgpack unless said otherwise):
                              continues, store]
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
+    containers               list of [boot, route, number, image, imageID, container id, restarts, started_us,
+                             finished_us] of those epochs that were told of
+    due                      map of log to the epochs whose identity leaf is to be written again
     monitor/SHA-256          [route, digest, state]
     panes                    [writer, next serial number, digests of plans handed over]
     pending/NUMBER           [name, size, rows, cursor before it, when its first row was read]; objects that a
@@ -37,7 +40,7 @@ import os
 import shutil
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +48,7 @@ import lmdb
 import msgpack  # type: ignore[import-untyped]
 
 from sidecar.errors import JournalError, JournalFull, JournalVersion
-from sidecar.records import Epoch, Position
+from sidecar.records import Container, Epoch, Position
 from sidecar.shipping.knowledge import Knowledge, LogEnd, MonitorKey, PaneBook, Tree
 from sidecar.shipping.parquet import EncodedBatch
 
@@ -156,6 +159,13 @@ class AnalystState:
             for boot, *fields in _get(transaction, b"epochs", []):
                 epoch = Epoch(*fields)
                 known.epochs[boot, epoch.route, epoch.number] = epoch
+            for *key, image, image_id, name, restarts, started_us, finished_us in _get(
+                transaction, b"containers", []
+            ):
+                if (told := known.epochs.get(tuple(key))) is not None:
+                    container = Container(image, image_id, name, restarts, started_us, finished_us)
+                    known.epochs[tuple(key)] = replace(told, container=container)
+            known.due = dict(_get(transaction, b"due", {}))
             known.panes = PaneBook(*_get(transaction, b"panes", ()))
             for _, value in _under(transaction, _MONITOR):
                 route, digest, state = msgpack.unpackb(value)
@@ -190,6 +200,9 @@ class AnalystState:
             transaction.put(
                 b"epochs", msgpack.packb([_epoch_row(boot, e) for (boot, *_), e in known.epochs.items()])
             )
+            told = [(*key, *astuple(e.container)) for key, e in known.epochs.items() if e.container]
+            transaction.put(b"containers", msgpack.packb(told))
+            transaction.put(b"due", msgpack.packb(known.due))
             transaction.put(b"panes", msgpack.packb(astuple(known.panes)))
             for (route, digest), state in monitors.items():
                 name = hashlib.sha256(f"{route}\0{digest}".encode()).digest()
