@@ -8,6 +8,7 @@ from importlib.resources import files
 
 from sidecar import __version__
 from sidecar.archive.when import readable
+from sidecar.drift_labels_shown import section as labels_section
 from sidecar.drift_plots import Guide, Mark, Point, figure, histogram, table, time_series
 from sidecar.drift_report import DriftReport, SeriesReport, part, source_psi
 from sidecar.drift_segments_shown import section
@@ -73,9 +74,14 @@ def _series(each: SeriesReport) -> str:
         f"<section><h2>{escape(run.series.model)}</h2>"
         f'<p class="note">{escape(run.series.digest or "digest unknown")} · plan {run.series.plan[:12]} · '
         f"{escape(run.plan.watch.budget.words())} · {_moment(each.first_us)} to {_moment(each.last_us)}</p>"
-        f'<dl class="tiles">{cells}</dl>{_alarms(each)}{_drawn(each, changes)}{_table(each, changes)}'
+        f'<dl class="tiles">{cells}</dl>{_alarms(each)}{_labels(each)}'
+        f"{_drawn(each, changes)}{_table(each, changes)}"
         f"{_sources(each)}{section(each.segments) if each.segments is not None else ''}</section>"
     )
+
+
+def _labels(each: SeriesReport) -> str:
+    return "" if each.labels is None else labels_section(each.labels, each.first_us, each.last_us)
 
 
 def _alarms(each: SeriesReport) -> str:

@@ -9,19 +9,22 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from sidecar.drift_labels import LabelReport
+from sidecar.drift_labels import as_json as labels_json
 from sidecar.drift_segments import BEGINNING, SegmentLook
 from sidecar.drift_segments import as_json as segments_json
 from sidecar.errors import StoreError
 from sidecar.fleet.assembly import Assembled, Tallied
 from sidecar.fleet.naming import PaneName
 from sidecar.fleet.pane_file import PaneFile, Series
-from sidecar.fleet.shares import Shares
+from sidecar.fleet.shares import ModelBudget
 from sidecar.fleet.sums import Sum, vector
 from sidecar.fleet.writers import Writers, missing
 from sidecar.fleet_store import FleetStore
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.evaluator import Vector
+from sidecar.statistics.label_bands import part_for_labels
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoSample
 from sidecar.statistics.wording import Change, describe
 
@@ -51,6 +54,8 @@ class SeriesReport:
     buckets: dict[int, Bucket] = field(default_factory=dict)
     sources: dict[str, Sum] = field(default_factory=dict)
     seen_alarms: dict[str, Alarm] = field(default_factory=dict)
+    labels: LabelReport | None = None
+    """Where the watch file says how ground truth is read."""
     segments: SegmentLook | None = None
     """Where it was asked for, and the plan has segments."""
 
@@ -113,8 +118,8 @@ class Sweep:
         self._folders: dict[str, tuple[int, int]] = {}
         """When the panes of a model's digest begin in this span, and its last ones."""
         self._runs: dict[Series, SeriesReport] = {}
-        self._shares: dict[str, Shares] = {}
-        """Of each model's budget, by model."""
+        self.budgets: dict[str, ModelBudget] = {}
+        """By model."""
 
     def over(self, names: Sequence[PaneName]) -> None:
         """All of these files."""
@@ -161,10 +166,11 @@ class Sweep:
                 begin, end = self._folders[folder_of(file.name)]
                 known.segments = SegmentLook(known.run, begin + (end + pane_us - begin) // BEGINNING)
         kept = [pane for pane in file.panes if self._inside(pane.start_us)]
-        shares = self._shares.setdefault(facts.model, Shares())
+        budget = self.budgets.setdefault(facts.model, ModelBudget())
+        budget.ask(part_for_labels(known.run.plan.watch, known.run.evaluator))
         for pane in kept:
             if not pane.late:
-                shares.note(facts.series, pane.start_us)
+                budget.panes.note(facts.series, pane.start_us)
         taken = known.run.assembly.take(PaneFile(file.name, facts, kept), 0)
         if taken and self._by_source and (facts.source in known.sources or len(known.sources) < SOURCES_KEPT):
             total = known.sources.setdefault(facts.source, Sum())
@@ -185,7 +191,7 @@ class Sweep:
         ]
         for start_us, series, pane in sorted(ready, key=lambda each: each[:2]):
             each = self._runs[series]
-            each.run.evaluator.give(self._shares[series.model].of(series, start_us))
+            each.run.evaluator.give(self.budgets[series.model].of(series, start_us))
             self._pane(each, pane)
 
     def _pane(self, each: SeriesReport, pane: Assembled) -> None:
@@ -284,6 +290,7 @@ def _series_json(each: SeriesReport) -> dict[str, Any]:
             source: {"exchanges": total.exchanges, "psi": source_psi(each, total)}
             for source, total in sorted(each.sources.items())
         },
+        "labels": None if each.labels is None else labels_json(each.labels),
         "segments": [] if each.segments is None else segments_json(each.segments),
         "segment_alarms": [] if each.segments is None else each.segments.named_alarms(),
     }

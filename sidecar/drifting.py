@@ -10,6 +10,8 @@ import click
 from sidecar.archive.commands import Moment
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
+from sidecar.drift_label_join import join_labels
+from sidecar.drift_labels_shown import lines as label_lines
 from sidecar.drift_report import (
     DriftReport,
     SeriesReport,
@@ -23,6 +25,7 @@ from sidecar.drift_segments_shown import lines as segment_lines
 from sidecar.errors import SidecarError, StoreError, UsageError
 from sidecar.fleet_store import FleetStore
 from sidecar.keyring import JSON, STORE
+from sidecar.lookup import open_source
 from sidecar.objects import for_command
 from sidecar.statistics.alarm import Alarm, Effect
 
@@ -81,7 +84,9 @@ def drift(
     shipped = [name for folder in folders for name in fleet.shipped_since(folder, since or 0)]
     if model is None and digest is None:
         report.missing_files = missing_files(shipped)
-    Sweep(fleet, report, by).over(selected(shipped, since, until))
+    sweep = Sweep(fleet, report, by)
+    sweep.over(selected(shipped, since, until))
+    join_labels(report, open_source(store), sweep.budgets, model)
     if model is not None:
         # Long names are told apart only by what the files say.
         report.series = [each for each in report.series if each.run.series.model == model]
@@ -190,6 +195,9 @@ def _series(each: SeriesReport) -> None:
             f"  {_fit(quantity.name, width)}  {_fit(change.before.words, WORDS)}"
             f"  {_fit(change.after.words, WORDS)}  {effects(change.effect)}  {safe(said)}"
         )
+    if each.labels is not None:
+        for line in label_lines(each.labels):
+            click.echo(line)
     for alarm in each.alarms:
         state = "" if alarm.active else "over: "
         click.echo(f"  {each.run.alarm_id(alarm)}  {state}{safe(alarm.sentence)}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import islice
@@ -25,7 +25,7 @@ RECORDS_AT_ONCE = 512
 class Truth:
     """The labels by what they are about; of several the last by time."""
 
-    by_target: dict[tuple[str, str], LabelEvent] = field(default_factory=dict)
+    by_target: MutableMapping[tuple[str, str], LabelEvent] = field(default_factory=dict)
     replaced: int = 0
 
     def add(self, event: LabelEvent) -> None:
@@ -90,25 +90,39 @@ class Joined:
             self._count(self.tally, usable)
 
     def _count(self, tally: LabelTally, pairs: list[tuple[Labelled, LabelEvent]]) -> None:
-        judged: dict[str, list[Judged]] = {}
-        rows = Rows([_sample(record) for record, _ in pairs])
-        columns = _columns(tally.spec, rows)
-        at = 0
-        for (record, event), size in zip(pairs, rows.sizes, strict=True):
-            labels = event.labels(size)
-            if labels is None:
+        by_day: dict[str, list[Judged]] = {}
+        for record, rows in judged(tally.spec, pairs):
+            if rows is None:
                 self.other_number += 1
             else:
                 day = datetime.fromtimestamp(record.t_us // 1_000_000, UTC).date().isoformat()
-                group = _attribute(tally.spec, event)
-                judged.setdefault(day, []).extend(
-                    Judged(columns[0][place], label, columns[1][place], group or columns[2][place])
-                    for place, label in enumerate(labels, at)
-                )
-            at += size
-        for day, rows_of_day in judged.items():
+                by_day.setdefault(day, []).extend(rows)
+        for day, rows_of_day in by_day.items():
             counts = tally.count(rows_of_day)
             self.days[day] = self.days[day] + counts if day in self.days else counts
+
+
+def judged(
+    spec: LabelsSpec, pairs: Sequence[tuple[Labelled, LabelEvent]]
+) -> Iterator[tuple[Labelled, list[Judged] | None]]:
+    """Each record's instances with their labels; None where their numbers differ."""
+    rows = Rows([_sample(record) for record, _ in pairs])
+    columns = _columns(spec, rows)
+    at = 0
+    for (record, event), size in zip(pairs, rows.sizes, strict=True):
+        labels = event.labels(size)
+        if labels is None:
+            yield record, None
+        else:
+            group = _attribute(spec, event)
+            yield (
+                record,
+                [
+                    Judged(columns[0][place], label, columns[1][place], group or columns[2][place])
+                    for place, label in enumerate(labels, at)
+                ],
+            )
+        at += size
 
 
 def _sample(record: Labelled) -> Sample:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -15,43 +14,19 @@ import yaml
 
 from sidecar.archive.commands import STORE, Problems
 from sidecar.archive.source import Source
-from sidecar.archive.table import Table
-from sidecar.errors import StoreError, UsageError
+from sidecar.errors import UsageError
 from sidecar.label_desk import OBJECT_EVENTS, hashed, row_of
 from sidecar.label_files import Columns, read_labels
 from sidecar.label_join import Truth, joined
+from sidecar.label_store import stored_labels
 from sidecar.lookup import hasher, open_source
 from sidecar.objects import Store, for_command
-from sidecar.shipping.labels_file import COLUMNS, FORMAT, LABELS, encode_labels
-from sidecar.statistics.label_event import LabelEvent, event_of
+from sidecar.shipping.labels_file import encode_labels
+from sidecar.statistics.label_event import LabelEvent
 from sidecar.statistics.label_figures import figures
 from sidecar.statistics.labels import LabelsSpec, LabelTally, parse_labels
 
 SHOWN = 5
-
-
-def stored_labels(source: Source, problems: Problems) -> Iterator[LabelEvent]:
-    """Every label in the store; a file that cannot be read is passed over and named."""
-    for entry in source.objects.list(LABELS):
-        if not entry.name.endswith(".parquet"):
-            continue
-        try:
-            table = Table(source, entry.name)
-            if table.metadata.get("format") != FORMAT:
-                raise StoreError(f"{entry.name}: no labels of format {FORMAT}: use a newer Sidecar")
-            for row in table.rows(COLUMNS):
-                yield _event(row)
-        except (StoreError, ValueError) as error:
-            problems(error if isinstance(error, StoreError) else StoreError(f"{entry.name}: {error}"))
-
-
-def _event(row: tuple[Any, ...]) -> LabelEvent:
-    record_id, name, value, label, t_us, attributes = row
-    told: dict[str, Any] = {"label": orjson.loads(label), "attributes": orjson.loads(attributes)}
-    told |= {"record_id": record_id} if name is None else {"key": {"name": name, "value": value}}
-    if t_us:
-        told["t"] = datetime.fromtimestamp(t_us / 1e6, UTC).isoformat()
-    return event_of(told, "label")
 
 
 def put_labels(store: Store, events: Iterable[LabelEvent]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sidecar.alerting.courier import OUTCOMES, Courier
+from sidecar.statistics.label_figures import ERRORS, SCORE, SHARES, value_of
 from sidecar.watcher import Watcher
 
 TALLIED = ("on_time", "late", "overdue", "recounted", "refused")
@@ -25,6 +26,7 @@ class WatchCollector(Collector):
         yield from self._looks()
         yield from self._series()
         yield self._alarms()
+        yield from self._labels()
         yield from self._alerts()
 
     def _looks(self) -> Iterator[Metric]:
@@ -87,6 +89,33 @@ class WatchCollector(Collector):
                     (series.model, series.digest, alarm.quantity, alarm.severity, alarm.state, alarm.id), 1
                 )
         return family
+
+    def _labels(self) -> Iterator[Metric]:
+        rows = GaugeMetricFamily(
+            "sidecar_watch_labelled_rows",
+            "Rows of the last 30 days whose truth is known",
+            labels=("model", "digest", "plan", "group"),
+        )
+        values = GaugeMetricFamily(
+            "sidecar_watch_label_figure",
+            "What ground truth says of the decisions of the last 30 days",
+            labels=("model", "digest", "plan", "group", "figure"),
+        )
+        for series, each in list(self._watcher.labels.runs.items()):
+            told = each.figures()
+            for group, own in (("", told), *told.get("groups", {}).items()):
+                named = (series.model, series.digest, series.plan[:12], group)
+                rows.add_metric(named, own["rows"])
+                for figure in (*SHARES, *ERRORS, *SCORE):
+                    value = value_of(own, figure)
+                    if value is not None:
+                        values.add_metric((*named, figure), value)
+        yield from (rows, values)
+        yield GaugeMetricFamily(
+            "sidecar_watch_left_out_labels",
+            "Labels for which there is no room",
+            self._watcher.labels.left_out,
+        )
 
     def _alerts(self) -> Iterator[Metric]:
         family = CounterMetricFamily(

@@ -11,17 +11,20 @@ import msgspec
 
 from sidecar.alarm_store import TAKE_OVER_US, AlarmStore, Told, notice_of
 from sidecar.alerting.notice import Notice
+from sidecar.archive.source import Source
 from sidecar.clock import Clock
 from sidecar.errors import ObjectMissing, ObjectUnreadable, StoreError, UsageError
 from sidecar.fleet.naming import PaneName, stamp
 from sidecar.fleet.pane_file import PaneFile, Series
-from sidecar.fleet.shares import Shares
+from sidecar.fleet.shares import ModelBudget
 from sidecar.fleet.sums import Sum
 from sidecar.fleet.writers import missing
 from sidecar.fleet_store import FleetStore
+from sidecar.label_watch import LabelWatch
 from sidecar.objects import Store
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
+from sidecar.statistics.label_bands import part_for_labels
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +47,8 @@ class _State(msgspec.Struct):
     format: int
     since_us: int
     series: list[tuple[Series, bytes, bytes, int]]
-    shares: dict[str, Shares] = {}
+    budgets: dict[str, ModelBudget] = {}
+    labels: list[tuple[Series, bytes]] = []
 
 
 @dataclass(slots=True)
@@ -75,10 +79,12 @@ class Watcher:
         wait_us: int = 600_000_000,
         since_us: int | None = None,
         folder: Path | None = None,
+        records: Source | None = None,
     ) -> None:
         """`name` is that of the state, which the next process goes on from; `instance` this process's own.
 
-        `tell` is called with the state of every alarm at each look; `folder` keeps the state, else the store.
+        `tell` is called with the state of every alarm at each look; `folder` keeps the state, else the
+        store; `records` are what labels are about, without which they are left alone.
         """
         self.store = store
         self._fleet = FleetStore(store)
@@ -99,10 +105,11 @@ class Watcher:
         self._told: dict[str, Told] = {}
         self._done: list[tuple[Series, Notice]] = []
         self.runs: dict[Series, SeriesRun] = {}
-        self._shares: dict[str, Shares] = {}
-        """Of each model's budget, by model."""
+        self._budgets: dict[str, ModelBudget] = {}
+        """By model."""
         self._changed: dict[Series, dict[str, Alarm]] = {}
         """Alarms that are not in the store as they are now."""
+        self.labels = LabelWatch(records, model)
         self.health = Health()
         self._restore(given=since_us is not None)
 
@@ -115,10 +122,12 @@ class Watcher:
         now_us = self._clock.wall_us()
         taken = self._take_new(now_us)
         stepped = self._step(now_us)
+        for series, alarm in self.labels.look(self.runs, self._budgets, now_us):
+            self._changed.setdefault(series, {})[alarm.id] = alarm
         changed = False
         for series, run in self.runs.items():
             changed |= self._keep(series, run, now_us, series in stepped)
-        if taken or stepped or changed:
+        if taken or stepped or changed or self.labels.changed:
             self._save()
         self.mark_told()
         self.health.looked_us = now_us
@@ -133,7 +142,14 @@ class Watcher:
         return [
             (series, run.named(alarm))
             for series, run in list(self.runs.items())
-            for alarm in run.evaluator.alarms()
+            for alarm in self._alarms_of(series)
+        ]
+
+    def _alarms_of(self, series: Series) -> list[Alarm]:
+        of_labels = self.labels.runs.get(series)
+        return [
+            *self.runs[series].evaluator.alarms(),
+            *([] if of_labels is None else of_labels.evaluator.alarms()),
         ]
 
     @property
@@ -187,10 +203,11 @@ class Watcher:
         return taken
 
     def _take(self, run: SeriesRun, file: PaneFile, now_us: int) -> bool:
-        shares = self._shares.setdefault(run.series.model, Shares())
+        budget = self._budgets.setdefault(run.series.model, ModelBudget())
+        budget.ask(part_for_labels(run.plan.watch, run.evaluator))
         for pane in file.panes:
             if not pane.late:
-                shares.note(run.series, pane.start_us)
+                budget.panes.note(run.series, pane.start_us)
         return run.assembly.take(file, now_us)
 
     def _known(self, name: PaneName) -> bool:
@@ -231,7 +248,7 @@ class Watcher:
         due.sort(key=lambda each: each[:2])
         for start_us, series, pane in due:
             run = self.runs[series]
-            run.evaluator.give(self._shares[series.model].of(series, start_us))
+            run.evaluator.give(self._budgets[series.model].of(series, start_us))
             for alarm in run.step(pane):
                 self._changed.setdefault(series, {})[alarm.id] = alarm
         return {series for _, series, _ in due}
@@ -239,12 +256,13 @@ class Watcher:
     def _keep(self, series: Series, run: SeriesRun, now_us: int, stepped: bool) -> bool:
         """Writes and tells what has become of a series' alarms; whether anything has."""
         changed = self._changed.setdefault(series, {})
-        active = [alarm for alarm in run.evaluator.alarms() if alarm.active]
+        active = [alarm for alarm in self._alarms_of(series) if alarm.active]
         if any(alarm.loud for alarm in active):
             acknowledged = self._alarms.acknowledged(series)
             for alarm in active:
                 if alarm.loud and run.alarm_id(alarm) in acknowledged:
-                    changed[alarm.id] = run.evaluator.acknowledge(alarm.id, now_us)
+                    alarm.move("acknowledge", now_us)
+                    changed[alarm.id] = alarm
         some = bool(changed)
         for key, alarm in list(changed.items()):
             named = run.named(alarm)
@@ -264,7 +282,7 @@ class Watcher:
     def _tell_of(self, series: Series, run: SeriesRun, now_us: int) -> None:
         if self._tell is None:
             return
-        for alarm in run.evaluator.alarms():
+        for alarm in self._alarms_of(series):
             notice = notice_of(series, run.named(alarm))
             known = self._told.get(notice.key)
             if known is None or (not known.done and known.at_us < now_us - TAKE_OVER_US):
@@ -287,7 +305,8 @@ class Watcher:
             STATE_FORMAT,
             self._since_us,
             [(series, *run.state()) for series, run in self.runs.items()],
-            self._shares,
+            self._budgets,
+            self.labels.state(),
         )
         data = msgspec.msgpack.encode(state)
         if self._folder is None:
@@ -311,7 +330,7 @@ class Watcher:
             if state.format != STATE_FORMAT:
                 raise UsageError(f"watch state: format {state.format}, this build reads {STATE_FORMAT}")
             self._fresh = False
-            self._shares = {series.model: Shares() for series, *_ in state.series} | state.shares
+            self._budgets = {series.model: ModelBudget() for series, *_ in state.series} | state.budgets
             for series, assembly, evaluator, stepped_us in state.series:
                 try:
                     plan = self._fleet.plan(series.plan)
@@ -321,12 +340,13 @@ class Watcher:
                 self.runs[series] = SeriesRun.restore(
                     series, plan, self._wait_us, assembly, evaluator, stepped_us
                 )
+            self.labels.load(state.labels, self.runs)
             if not given:
                 self._since_us = state.since_us
         except (msgspec.MsgspecError, ValueError) as error:
             log.error("watch state begins anew: %s", error)
             self.runs.clear()
-            self._shares.clear()
+            self._budgets.clear()
             self._fresh = True
 
     def _saved(self) -> bytes:

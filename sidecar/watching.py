@@ -23,6 +23,7 @@ from sidecar.clock import SystemClock
 from sidecar.errors import StoreError, UsageError
 from sidecar.fleet.pane_file import Series
 from sidecar.keyring import STORE
+from sidecar.lookup import open_source
 from sidecar.objects import for_command
 from sidecar.parameters import Parsed
 from sidecar.settings_values import Address, parse_address, parse_duration
@@ -130,6 +131,7 @@ def watch(
         wait_us=int(wait * 1e6),
         since_us=since,
         folder=state,
+        records=open_source(store),
     )
     try:
         loop.run_until_complete(_run(watcher, sender, once, interval, listen))

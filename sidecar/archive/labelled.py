@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +21,12 @@ from sidecar.key_filter import may_hold
 
 MOST_ASKED = 1_000
 """Keys that a file's filter is asked for; with more, asking takes longer than reading."""
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NARROW = ("record_id", "kind", "keys")
-_WIDE = ("record_id", "keys", "t_request_us", "model", "inputs", "outputs", "key_commitment")
+_WIDE = (
+    "record_id", "keys", "t_request_us", "model", "image_digest", "artifact_digest", "inputs", "outputs",
+    "key_commitment",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +38,30 @@ class Labelled:
     """Those by which it was asked for."""
     t_us: int
     model: str
+    digest: str
     inputs: dict[str, list[Any]] | None
     """None if it was not decoded, or is encrypted."""
     outputs: dict[str, list[Any]] | None
     encrypted: bool
+
+
+class Span(NamedTuple):
+    """A stretch of time; None is no bound."""
+
+    since_us: int | None = None
+    until_us: int | None = None
+
+    def has(self, t_us: int) -> bool:
+        return (self.since_us is None or t_us >= self.since_us) and (
+            self.until_us is None or t_us < self.until_us
+        )
+
+    def has_day(self, date: str) -> bool:
+        """Whether some of that day, `YYYY-MM-DD`, may be inside."""
+        first, last = (
+            None if us is None else f"{_EPOCH + timedelta(microseconds=us):%Y-%m-%d}" for us in self
+        )
+        return (first is None or date >= first) and (last is None or date <= last)
 
 
 @dataclass(slots=True)
@@ -45,6 +70,8 @@ class Wanted:
 
     ids: set[str] = field(default_factory=set)
     keys: set[tuple[str, str]] = field(default_factory=set)
+    known: Collection[tuple[str, str]] = ()
+    """Further keys that are told of a record which is found by others."""
     _numbers: dict[str, list[int]] = field(default_factory=dict)
 
     def prepare(self) -> None:
@@ -74,25 +101,32 @@ class Wanted:
             return False
         return any(may_hold(text, each, value) for name, value in self.keys for each in numbered(name))
 
-    def names_of(self, row: Sequence[Any]) -> tuple[tuple[str, str], ...]:
-        """The wanted keys among a row's, further values under the name that they were asked by."""
-        if not row[2] or not self.keys:
+    def names_of(self, keys: Mapping[str, str] | None) -> tuple[tuple[str, str], ...]:
+        """The wanted and known ones among a record's keys, further values under their name as well."""
+        if not keys or not (self.keys or self.known):
             return ()
-        pairs: Mapping[str, str] = row[2]
-        found = ((_plain(name), value) for name, value in pairs.items())
-        return tuple(dict.fromkeys(pair for pair in found if pair in self.keys))
+        pairs = dict.fromkeys((_plain(name), value) for name, value in keys.items())
+        return tuple(pair for pair in pairs if pair in self.keys or pair in self.known)
 
     def accepts(self, row: Sequence[Any]) -> bool:
         """Whether a row (record id, kind, keys) is wanted."""
-        return row[1] == "exchange" and (row[0] in self.ids or bool(self.names_of(row)))
+        return row[1] == "exchange" and (
+            row[0] in self.ids or any(pair in self.keys for pair in self.names_of(row[2]))
+        )
 
 
 def labelled(
-    source: Source, wanted: Wanted, model: str | None, problem: Callable[[StoreError], None]
+    source: Source,
+    wanted: Wanted,
+    model: str | None,
+    problem: Callable[[StoreError], None],
+    span: Span = Span(),  # noqa: B008
 ) -> Iterator[Labelled]:
     """The exchanges asked for, newest day first; a file that cannot be read is given to `problem`."""
     wanted.prepare()
     for date, folders in catalog.days(source, model):
+        if not span.has_day(date):
+            continue
         for footer in read_footers(source, catalog.files(source, date, folders)):
             if footer.problem is not None:
                 problem(footer.problem)
@@ -103,15 +137,23 @@ def labelled(
                     problem(error)
                     continue
                 for row in rows:
-                    if model is None or row[3] == model:
+                    if (model is None or row[3] == model) and span.has(row[2] or 0):
                         yield _read(row, wanted)
 
 
 def _read(row: Sequence[Any], wanted: Wanted) -> Labelled:
-    record_id, keys, t_us, model, inputs, outputs, commitment = row
-    names = wanted.names_of((record_id, "exchange", keys))
+    record_id, keys, t_us, model, image, artifact, inputs, outputs, commitment = row
     sides = [orjson.loads(text) if text else None for text in (inputs, outputs)]
-    return Labelled(record_id, names, t_us or 0, model or "", sides[0], sides[1], commitment is not None)
+    return Labelled(
+        record_id,
+        wanted.names_of(keys),
+        t_us or 0,
+        model or "",
+        image or artifact or "unknown",
+        sides[0],
+        sides[1],
+        commitment is not None,
+    )
 
 
 def _plain(name: str) -> str:

@@ -85,6 +85,7 @@ class Assembly:
         if facts.serial == writer.latest:
             writer.final = facts.final
         writer.boots = sorted(facts.boots)
+        writer.routes = sorted({*writer.routes, facts.route})
         writer.source = facts.source
         rivals = self._rivals(facts, writer)
         for pane in file.panes:

@@ -54,3 +54,20 @@ class Shares(msgspec.Struct):
 
 def _key(series: Series) -> str:
     return f"{series.digest} {series.plan} {series.pane_us}"
+
+
+class ModelBudget(msgspec.Struct):
+    """One model's budget: a part for what labels tell, by when they come, and the rest for its panes."""
+
+    panes: Shares = msgspec.field(default_factory=Shares)
+    labels: Shares = msgspec.field(default_factory=Shares)
+    for_labels: float = 0.0
+    """The largest part that any of its plans asks for; it only grows."""
+
+    def ask(self, part: float) -> None:
+        """A plan's labels need that part."""
+        self.for_labels = max(self.for_labels, part)
+
+    def of(self, series: Series, pane_start_us: int) -> float:
+        """The part for that pane's own quantities."""
+        return self.panes.of(series, pane_start_us) * (1.0 - self.for_labels)

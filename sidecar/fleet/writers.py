@@ -25,6 +25,8 @@ class Writer(msgspec.Struct):
     """Every pane that ends at or before this was shipped in a file up to the latest taken."""
     final: bool = False
     boots: list[str] = []
+    routes: list[str] = []
+    """Whose exchanges it counted."""
     source: str = ""
 
     @property

@@ -61,7 +61,7 @@ class Evaluator:
         watched = [quantity for quantity in quantities if quantity.name not in self._unwatched]
         weights = [quantity.weight for quantity in watched]
         levels = thresholds(budget, pane_us, weights)
-        whole = sum(weights)
+        self.weight = whole = sum(weights)
         self.watches = [
             Watch(quantity, quantity.weight / whole, float(level))
             for quantity, level in zip(watched, levels, strict=True)

@@ -24,6 +24,13 @@ from sidecar.statistics.labels import (
 from sidecar.statistics.rates import Estimate, rate
 from sidecar.statistics.tally import Vector
 
+SHARES = (
+    "accuracy", "precision", "recall", "false_positive_rate", "false_negative_rate", "selection_rate",
+)  # fmt: skip
+ERRORS = ("mean_error", "mean_absolute_error", "root_mean_square_error")
+SCORE = ("auc", "calibration_error")
+"""Names of the figures that are numbers: with an interval, of errors, and of a score."""
+
 
 @dataclass(frozen=True, slots=True)
 class CalibrationBin:
@@ -65,6 +72,13 @@ def figures(tally: LabelTally, counts: Vector) -> dict[str, Any]:
         names = [*tally.classes, "other"]
         found["confusion"] = {"true_by_predicted": _matrix(tally, counts).tolist(), "classes": names}
     return found
+
+
+def value_of(told: dict[str, Any], name: str) -> float | None:
+    """One figure as a number."""
+    found = (told.get("score") or {}).get(name) if name in SCORE else told.get(name)
+    value = found["value"] if isinstance(found, dict) else found
+    return None if value is None else float(value)
 
 
 def ranking(tally: LabelTally, counts: Vector) -> Ranking:

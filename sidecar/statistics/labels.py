@@ -35,6 +35,26 @@ ERRORS = 5
 """Rows, rows without a number, sums of the error, of its size, of its square."""
 
 Kind = Literal["binary", "classes", "number"]
+Figure = Literal[
+    "accuracy", "error_rate", "precision", "recall", "false_positive_rate", "false_negative_rate"
+]  # fmt: skip
+OF_CLASSES: tuple[Figure, ...] = ("accuracy", "error_rate")
+MAX_BANDS = 50
+
+
+class LabelBand(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A figure that is to stay within bounds, of all rows or of one group."""
+
+    figure: Figure
+    low: float = 0.0
+    high: float = 1.0
+    group: Value | None = None
+
+    @property
+    def name(self) -> str:
+        """What its quantity is called."""
+        group = label_of(self.group)
+        return f"labels/{self.figure}" + ("" if group is None else f"/{group}")
 
 
 class LabelsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -47,6 +67,7 @@ class LabelsSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
     score: str | None = None
     by: str | None = None
     groups: tuple[Value, ...] = ()
+    bands: tuple[LabelBand, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -66,6 +87,7 @@ def parse_labels(section: object) -> LabelsSpec | None:
     checked(len(spec.classes) != 1, "labels", "one class is none: give positive for two classes")
     for words, values in (("classes", spec.classes), ("groups", spec.groups)):
         checked(len(values) <= MAX_SLICES, "labels", f"{len(values)} {words}; at most {MAX_SLICES}")
+    _check_bands(spec)
     checked(bool(spec.by) or not spec.groups, "labels", "groups are for 'by'")
     checked(bool(spec.groups) or not spec.by, "labels", "by: also give groups, the values told apart")
     paths = [spec.outcome, spec.score, None if _is_attribute(spec.by) else spec.by]
@@ -75,6 +97,24 @@ def parse_labels(section: object) -> LabelsSpec | None:
         except ValueError as error:
             raise ValueError(f"labels: {error}") from error
     return spec
+
+
+def _check_bands(spec: LabelsSpec) -> None:
+    checked(len(spec.bands) <= MAX_BANDS, "labels: bands", f"{len(spec.bands)}; at most {MAX_BANDS}")
+    names = [band.name for band in spec.bands]
+    groups = {label_of(group) for group in spec.groups}
+    for number, band in enumerate(spec.bands):
+        where = f"labels: bands[{number}]"
+        checked(spec.kind != "number", where, "is for shares: a number's errors have none")
+        checked(
+            spec.kind == "binary" or band.figure in OF_CLASSES,
+            where,
+            f"{band.figure} is of two classes: of several take {' or '.join(OF_CLASSES)}",
+        )
+        checked(0.0 <= band.low < band.high <= 1.0, where, "low must be below high, both from 0 to 1")
+        checked(band.low > 0.0 or band.high < 1.0, where, "give low or high: from 0 to 1 is every share")
+        checked(band.group is None or label_of(band.group) in groups, where, "its group is none of 'groups'")
+        checked(names.count(band.name) == 1, where, f"{band.name} is named twice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +146,10 @@ class LabelTally:
     def labels(self) -> tuple[str, ...]:
         """Names of the groups."""
         return (*self.groups, OTHER, MISSING)
+
+    def group(self, value: Value) -> int:
+        """The row of `table` that a group has."""
+        return self.groups.index(label_of(value) or "")
 
     def empty(self) -> Vector:
         """No counts."""
