@@ -82,6 +82,7 @@ _CONDITIONS = {
     "limits_storage": "variables.limitsStorage",
     "all_limit_cpu": "variables.allLimitCpu",
     "sets_group": "variables.setsGroup",
+    "may_mount_nodes": "variables.level == 'privileged'",
 }
 
 
@@ -100,6 +101,7 @@ class _Case:
     limits_storage: bool
     all_limit_cpu: bool
     sets_group: bool
+    may_mount_nodes: bool
 
     @property
     def pod(self) -> Object:
@@ -118,6 +120,12 @@ class _Case:
         if self.sets_group:
             spec["securityContext"] = {"fsGroup": 1}
         return {"spec": spec}
+
+    def settled(self, settings: InjectSettings) -> InjectSettings:
+        """The settings with a journal's volume that the pod can have."""
+        if settings.journal_volume[0] != "hostPath" or self.may_mount_nodes:
+            return settings
+        return replace(settings, journal_volume=("emptyDir", ""))
 
     def capture(self, fixed_user: bool) -> Capture:
         mode = "port" if self.port_mode else "redirect" if self.redirect else "shift"
@@ -276,7 +284,7 @@ def _mutation(settings: InjectSettings, version: str) -> str:
         f"variables.mode == 'redirect' ? {PROBE_PORT} : variables.port}})",
         "(variables.mode == 'port' ? [JSONPatch{op: 'remove', path: '/spec/containers/' + "
         "string(variables.ownerAt) + '/ports/' + string(variables.portAt) + '/name'}] : [])",
-        _appended("volumes", [literal(each, {}) for each in volumes(settings)]),
+        _appended("volumes", _volumes(settings)),
         "(variables.native ? " + _appended("initContainers", ["variables.sidecar"]) + " : [])",
         "(variables.mode == 'redirect' ? "
         + _appended("initContainers", ["variables.interceptor"], "variables.native")
@@ -323,12 +331,12 @@ def _sidecar(settings: InjectSettings, fixed_user: bool) -> str:
     general = replace(settings, model_name=hole("model_name"))
 
     def container(case: _Case) -> Object:
-        made = recorder(case.pod, case.capture(fixed_user), general, hole("workload"))
+        made = recorder(case.pod, case.capture(fixed_user), case.settled(general), hole("workload"))
         return made | {"env": Expression(environment)}
 
     def variables_of(case: _Case) -> Mapping[str, Object]:
         workload = hole("workload") if case.has_workload else None
-        made = recorder(case.pod, case.capture(fixed_user), general, workload)
+        made = recorder(case.pod, case.capture(fixed_user), case.settled(general), workload)
         return {each["name"]: _timed(each) for each in made["env"]}
 
     environment = list_of(
@@ -338,7 +346,9 @@ def _sidecar(settings: InjectSettings, fixed_user: bool) -> str:
     return object_of([_CONDITIONS[name] for name in names], _cases(names, container), _HOLES)
 
 
-_OF_ENVIRONMENT = ("native", "port_mode", "meshed", "redirect", "has_workload", "pinned", "sets_group")
+_OF_ENVIRONMENT = (
+    "native", "port_mode", "meshed", "redirect", "has_workload", "pinned", "sets_group", "may_mount_nodes",
+)  # fmt: skip
 
 
 def _timed(entry: Object) -> Object:
@@ -347,6 +357,19 @@ def _timed(entry: Object) -> Object:
         if entry["name"] == BY_KEY[key].variable:
             return {"name": entry["name"], "value": hole(key) + "s"}
     return entry | ({"value": entry["value"].replace(_DIGEST, hole("digest"))} if "value" in entry else {})
+
+
+def _volumes(settings: InjectSettings) -> list[str]:
+    names = ("may_mount_nodes",)
+    made = _cases(names, lambda case: volumes(case.settled(settings)))
+    return [
+        decided(
+            [_CONDITIONS[name] for name in names],
+            {known: each[index] for known, each in made.items()},
+            lambda volume: f"dyn({literal(volume, {})})",
+        )
+        for index in range(len(volumes(settings)))
+    ]
 
 
 def _interceptor(settings: InjectSettings, fixed_user: bool) -> str:

@@ -104,9 +104,11 @@ def test_an_injected_pod_is_not_looked_at_again(case: Case) -> None:
         {"max-bytes": "3Gi", "cpu-limit": "2", "memory-limit": "1Gi", "image-pull-policy": "Always"},
         {"native": "off", "openshift": "true", "listen-port": "9000"},
         {"mode": "shift", "listen-port": "9000", "pod-security": "restricted"},
+        {"journal-volume": "hostPath:/var/lib/sidecar-journals"},
+        {"journal-volume": "pvc:journals"},
         {"locked": "mode, container, upstream-port, model-name, splice-only", "policy": "closed"},
     ],
-    ids=lambda texts: next(iter(texts)),
+    ids=lambda texts: next(iter(texts.items()))[1],
 )
 def test_settings_of_the_rendering_are_in_the_pods(texts: dict[str, str]) -> None:
     given_texts = tuple(texts.items())
