@@ -70,7 +70,7 @@ class ModelServer:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(MODEL_SERVER), str(self.port)], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-P", str(MODEL_SERVER), str(self.port)], stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
