@@ -1,4 +1,4 @@
-"""A scripted Kubernetes API server over TLS: lists in pages, watches, conflicts, and faults on demand."""
+"""A scripted Kubernetes API server over TLS: lists in pages, watches, conflicts, a way to pods, faults on demand."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import jsonpatch
 from aiohttp import web
 
 from sidecar.cluster.api import Access
 from sidecar.cluster.certificate import make
+from tests.support.event_rules import problem_of
+from tests.support.selectors import selects
 
 Object = dict[str, Any]
 TOKEN = "token-1"
@@ -26,8 +29,13 @@ TOKEN = "token-1"
 class KubeApi:
     """Collections in memory. A collection is a path such as `/api/v1/namespaces`; see `put`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(
+        self, folder: Path, since: datetime | None = None, client_authority: bytes | None = None
+    ) -> None:
+        """`since`: when its certificate was made. Clients with a certificate of `client_authority` are let in."""
         self.folder = folder
+        self._since = since or datetime.now(UTC)
+        self._client_authority = client_authority
         self.tokens = {TOKEN}
         self.requests: list[tuple[str, str, dict[str, str]]] = []
         """Method, path and query of every request, in order."""
@@ -42,18 +50,21 @@ class KubeApi:
             "/version": {"gitVersion": "v1.36.1"},
             "/apis": {"groups": [{"name": "apps"}]},
         }
+        self.pod_ports: dict[tuple[str, str], int] = {}
+        """Where pods really listen, by namespace and name, whatever port is asked for; others refuse."""
         self._objects: dict[str, dict[tuple[str, str], Object]] = {}
-        self._events: list[tuple[int, str, Object, str]] = []
+        self._events: list[tuple[int, str, Object, Object | None, str]] = []
+        """Version, kind, the object, what it was before, collection."""
         self._oldest = 0
         self._version = 0
         self._changed = asyncio.Condition()
         self._watches: set[web.StreamResponse] = set()
         self._runner: web.AppRunner | None = None
-        self._socket: socket.socket | None = None
+        self._port = 0
         self.access = Access("")
 
     async def __aenter__(self) -> KubeApi:
-        pair = make(["localhost"], datetime.now(UTC))
+        pair = make(["localhost"], self._since)
         certificate, key, ca, token = (
             self.folder / name for name in ("api.crt", "api.key", "api-ca.crt", "token")
         )
@@ -61,21 +72,34 @@ class KubeApi:
         key.write_bytes(pair.key)
         ca.write_bytes(pair.authority)
         token.write_text(TOKEN + "\n")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificate, key)
+        if self._client_authority is not None:
+            self._context.verify_mode = ssl.CERT_OPTIONAL
+            self._context.load_verify_locations(cadata=self._client_authority.decode())
+        await self.start()
+        self.access = Access(f"https://localhost:{self._port}", token, ca)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, on the same port as before."""
         app = web.Application()
         app.router.add_route("*", "/{tail:.*}", self._handle)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        await web.SockSite(self._runner, self._socket, ssl_context=context).start()
-        self.access = Access(f"https://localhost:{self._socket.getsockname()[1]}", token, ca)
-        return self
+        opened = socket.create_server(("127.0.0.1", self._port))
+        self._port = opened.getsockname()[1]
+        await web.SockSite(self._runner, opened, ssl_context=self._context).start()
 
-    async def __aexit__(self, *_: object) -> None:
+    async def stop(self) -> None:
+        """Be gone: nobody listens, every connection is cut; the objects stay."""
         self.cut_watches()
         if self._runner is not None:
             await self._runner.cleanup()
+            self._runner = None
 
     # what tests do to it
 
@@ -87,7 +111,10 @@ class KubeApi:
     async def delete(self, collection: str, name: str, namespace: str = "") -> None:
         async with self._changed:
             item = self._objects[collection].pop((namespace, name))
-            self._note("DELETED", collection, item)
+            self._note("DELETED", collection, item, item)
+
+    def all(self, collection: str) -> list[Object]:
+        return list(self._objects.get(collection, {}).values())
 
     def get(self, collection: str, name: str, namespace: str = "") -> Object | None:
         return self._objects.get(collection, {}).get((namespace, name))
@@ -126,12 +153,15 @@ class KubeApi:
                 request.transport.abort()
                 return web.Response()
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if token not in self.tokens:
+        certified = request.transport is not None and request.transport.get_extra_info("peercert")
+        if token not in self.tokens and not certified:
             return _status(401, "Unauthorized")
         if any(each in request.path for each in self.forbidden):
             return _status(403, f"{request.path} is forbidden")
         if request.path in self.fixed:
             return web.json_response(self.fixed[request.path])
+        if "/proxy/" in request.path:
+            return await self._to_pod(request.path)
         collection, namespace, name = _place(request.path)
         if query.get("watch"):
             return await self._watch(request, collection, namespace, query)
@@ -147,14 +177,32 @@ class KubeApi:
             if request.method == "POST":
                 return self._create(collection, namespace, body)
             assert name is not None
-            return self._change(request.method, collection, namespace, name, body)
+            kind = request.content_type if request.method == "PATCH" else ""
+            return self._change(kind, collection, namespace, name, body)
+
+    async def _to_pod(self, path: str) -> web.Response:
+        """`/api/v1/namespaces/N/pods/P:PORT/proxy/REST`."""
+        head, _, rest = path.partition("/proxy/")
+        namespace, name = head.split("/")[4], head.split("/")[6].partition(":")[0]
+        port = self.pod_ports.get((namespace, name), 1)
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port}/{rest}") as answer,
+            ):
+                return web.Response(status=answer.status, body=await answer.read())
+        except aiohttp.ClientError:
+            why = f"error trying to reach service: dial tcp 10.0.0.7:{port}: connect: connection refused"
+            return _status(503, why)
 
     def _read(self, collection: str, namespace: str, name: str) -> web.Response:
         item = self.get(collection, name, namespace)
         return _status(404, f"{name} not found") if item is None else web.json_response(item)
 
     def _list(self, collection: str, namespace: str, query: dict[str, str]) -> web.Response:
-        items = [each for each in self._objects.get(collection, {}).values() if _fits(each, namespace, query)]
+        items = [
+            each for each in self._objects.get(collection, {}).values() if selects(each, namespace, query)
+        ]
         begin = int(query.get("continue", "0"))
         metadata: Object = {"resourceVersion": str(self._version)}
         if begin + self.page < len(items):
@@ -165,19 +213,28 @@ class KubeApi:
 
     def _create(self, collection: str, namespace: str, body: Object) -> web.Response:
         body["metadata"].setdefault("namespace", namespace)
+        if (problem := problem_of(body)) is not None:
+            return _status(422, problem)
         if self.get(collection, body["metadata"]["name"], namespace) is not None:
             return _status(409, "AlreadyExists")
         return web.json_response(self._store(collection, body), status=201)
 
-    def _change(self, method: str, collection: str, namespace: str, name: str, body: Any) -> web.Response:
+    def _change(self, patch: str, collection: str, namespace: str, name: str, body: Any) -> web.Response:
+        """Replace the object, or patch it, if `patch` is a content type."""
         item = self.get(collection, name, namespace)
         if item is None:
             return _status(404, f"{name} not found")
-        if method == "PATCH":
+        if patch == "application/merge-patch+json":
+            body = _merged(item, body)
+            if (problem := problem_of(body, item)) is not None:
+                return _status(422, problem)
+        elif patch == "application/json-patch+json":
             try:
                 body = jsonpatch.apply_patch(item, body)
             except (jsonpatch.JsonPatchException, jsonpatch.JsonPointerException) as error:
                 return _status(422, str(error))
+        elif patch:
+            return _status(415, f"the body of the request was in an unknown format: {patch}")
         if body["metadata"].get("resourceVersion") not in (None, item["metadata"]["resourceVersion"]):
             return _status(409, "the object has been modified")
         return web.json_response(self._store(collection, body))
@@ -185,17 +242,18 @@ class KubeApi:
     def _store(self, collection: str, item: Object) -> Object:
         metadata = item.setdefault("metadata", {})
         key = (metadata.get("namespace") or "", metadata["name"])
-        kind = "MODIFIED" if key in self._objects.get(collection, {}) else "ADDED"
+        before = self._objects.get(collection, {}).get(key)
+        kind = "ADDED" if before is None else "MODIFIED"
         metadata["resourceVersion"] = str(self._version + 1)
         self._objects.setdefault(collection, {})[key] = item
-        self._note(kind, collection, item)
+        self._note(kind, collection, item, before)
         return item
 
-    def _note(self, kind: str, collection: str, item: Object) -> None:
+    def _note(self, kind: str, collection: str, item: Object, before: Object | None) -> None:
         self._version += 1
         noted = copy.deepcopy(item)
         noted["metadata"]["resourceVersion"] = str(self._version)
-        self._events.append((self._version, kind, noted, collection))
+        self._events.append((self._version, kind, noted, before, collection))
         self._changed.notify_all()
 
     def _past(self, version: int) -> bool:
@@ -218,9 +276,13 @@ class KubeApi:
                     await self._changed.wait_for(partial(self._past, since))
                     events = [each for each in self._events if each[0] > since]
                     since = self._version
-                for version, kind, item, of in events:
-                    if of == collection and _fits(item, namespace, query):
-                        line = {"type": kind, "object": item}
+                for version, kind, item, before, of in events:
+                    # Of a selection, what no longer fits is gone, and what fits now is new.
+                    fits = selects(item, namespace, query) and kind != "DELETED"
+                    fitted = before is not None and selects(before, namespace, query)
+                    if of == collection and (fits or fitted):
+                        told = "DELETED" if not fits else kind if fitted else "ADDED"
+                        line = {"type": told, "object": item}
                     else:
                         line = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": str(version)}}}
                     await response.write(json.dumps(line).encode() + b"\n")
@@ -245,9 +307,14 @@ def _place(path: str) -> tuple[str, str, str | None]:
     return "/" + "/".join([*parts[:base], rest[0]]), namespace, rest[1] if len(rest) > 1 else None
 
 
-def _fits(item: Object, namespace: str, query: dict[str, str]) -> bool:
-    wanted = query.get("fieldSelector", "").removeprefix("metadata.name=")
-    metadata = item["metadata"]
-    return (not namespace or metadata.get("namespace") == namespace) and (
-        not wanted or metadata["name"] == wanted
-    )
+def _merged(old: Any, changes: Any) -> Any:
+    """RFC 7386."""
+    if not isinstance(changes, dict):
+        return changes
+    found = dict(old) if isinstance(old, dict) else {}
+    for key, value in changes.items():
+        if value is None:
+            found.pop(key, None)
+        else:
+            found[key] = _merged(found.get(key), value)
+    return found
