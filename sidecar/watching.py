@@ -26,7 +26,7 @@ from sidecar.keyring import STORE
 from sidecar.lookup import open_source
 from sidecar.objects import for_command
 from sidecar.parameters import Parsed
-from sidecar.settings_values import Address, parse_address, parse_duration
+from sidecar.settings_values import EVERY_ADDRESS, Address, parse_duration, parse_listen
 from sidecar.watch_metrics import exposition
 from sidecar.watcher import Watcher
 
@@ -66,7 +66,7 @@ DURATION = Parsed("DURATION", parse_duration)
 )
 @click.option(
     "--listen",
-    type=Parsed("HOST:PORT", parse_address),
+    type=Parsed("HOST:PORT", parse_listen),
     help="Where to answer /metrics, /healthz and /readyz.",
 )
 @click.option(
@@ -218,7 +218,8 @@ async def _served(
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, listen.host, listen.port)
+        host = None if listen.host == EVERY_ADDRESS else listen.host
+        site = web.TCPSite(runner, host, listen.port)
         try:
             await site.start()
         except OSError as error:
