@@ -181,7 +181,8 @@ class Controller:
         elif made.reason is not None and made.mode is not None and _uid(pod) in self._uncovered:
             # At the second look in a row: a sidecar that starts, or one lost answer, is no news.
             note = f"not recorded ({made.reason}): {made.detail}"
-            await self._tell_one(_about(pod, NOT_COVERING, note, "Recording"))
+            # The detail may be other words each time; the reason says whether it is news.
+            await self._tell_one(_about(pod, NOT_COVERING, note, "Recording", str(made.reason)))
 
     async def _tell_settings(self, pod: Object) -> None:
         for line in list(self._judge.ignored(pod))[:_MOST_NOTICES]:
@@ -197,8 +198,7 @@ def _uid(pod: Object) -> str:
     return str(metadata.get("uid") or f"{metadata.get('namespace')}/{metadata.get('name')}")
 
 
-def _about(pod: Object, reason: str, note: str, action: str) -> Notice:
+def _about(pod: Object, reason: str, note: str, action: str, topic: str = "") -> Notice:
     metadata = pod["metadata"]
-    return Notice(
-        reason, note, action, "Pod", metadata["namespace"], metadata["name"], str(metadata.get("uid") or "")
-    )
+    uid = str(metadata.get("uid") or "")
+    return Notice(reason, note, action, "Pod", metadata["namespace"], metadata["name"], uid, topic)

@@ -40,10 +40,12 @@ class Notice:
     namespace: str
     name: str
     uid: str = ""
+    topic: str = ""
+    """What makes it another Event; the note, if that never varies while it is the same."""
 
     @property
     def event_name(self) -> str:
-        said = "\0".join((self.kind, self.uid, self.reason, self.note))
+        said = "\0".join((self.kind, self.uid, self.reason, self.topic or self.note))
         # A pod's name and this have room in the 253 characters of an Event's.
         return f"{self.name[:200].rstrip('.-')}.{hashlib.sha256(said.encode()).hexdigest()[:16]}"
 

@@ -1,4 +1,4 @@
-"""A private certificate authority and a server certificate for 127.0.0.1, made anew."""
+"""A private certificate authority and certificates of it, for 127.0.0.1 or a client, made anew."""
 
 from __future__ import annotations
 
@@ -21,6 +21,25 @@ _SIGNING = x509.KeyUsage(
 
 def server_context(folder: Path) -> tuple[Path, ssl.SSLContext]:
     """The authority's PEM file, and a context that serves under a certificate which it signed."""
+    authority, certificate, key = _issued(
+        "127.0.0.1",
+        ExtendedKeyUsageOID.SERVER_AUTH,
+        x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]),
+    )
+    authority_file, served = folder / "authority.pem", folder / "server.pem"
+    authority_file.write_bytes(authority)
+    served.write_bytes(certificate + key)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(served)
+    return authority_file, context
+
+
+def client_pair(name: str) -> tuple[bytes, bytes, bytes]:
+    """Of a client: its authority's certificate, its own, and its key, in PEM."""
+    return _issued(name, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+
+def _issued(name: str, usage: x509.ObjectIdentifier, *more: x509.ExtensionType) -> tuple[bytes, bytes, bytes]:
     authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     authority_name = _name("A private authority")
     authority = (
@@ -29,30 +48,15 @@ def server_context(folder: Path) -> tuple[Path, ssl.SSLContext]:
         .add_extension(_SIGNING, critical=True)
         .sign(authority_key, hashes.SHA256())
     )
-    certificate = (
-        _begun(_name("127.0.0.1"), authority_name, key.public_key())
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
-        )
-        .sign(authority_key, hashes.SHA256())
-    )
-    authority_file, served = folder / "authority.pem", folder / "server.pem"
-    authority_file.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    served.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(served)
-    return authority_file, context
+    made = _begun(_name(name), authority_name, key.public_key())
+    for extension in (x509.ExtendedKeyUsage([usage]), *more):
+        made = made.add_extension(extension, critical=False)
+    certificate = made.add_extension(
+        x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False
+    ).sign(authority_key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return authority.public_bytes(pem), certificate.public_bytes(pem), private
 
 
 def _name(text: str) -> x509.Name:
