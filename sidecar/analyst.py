@@ -321,6 +321,7 @@ class Analyst:
             intake.statistics.count_all()
             self._suspects.encoding()
             groups = in_order(intake.groups.values())
+            intake.count("unidentified", sum(each.rows for each in groups if each.epoch.digest == "unknown"))
             batches = [self._sealer.seal(group, intake.known) for group in groups]
             intake.count("leaves", sum(each.records for each in batches))
             self._suspects.idle()
@@ -393,4 +394,5 @@ class Analyst:
             state_error=self._state_error,
             batch_limit_bytes=self._batch_limit,
             started_us=self._started_us,
+            identity=self._identities.counts(known) if self._identities is not None else {},
         )

@@ -148,6 +148,21 @@ class Identities:
         self._open = latest in mine and mine[latest].container is None
         return changed
 
+    def counts(self, known: Knowledge) -> dict[str, int]:
+        """For metrics: what is known, waits, and was told."""
+        numbers = [
+            number for boot, route, number in known.epochs if (boot, route) == (self._boot, self._route)
+        ]
+        latest = known.epochs.get((self._boot, self._route, max(numbers, default=0)))
+        return {
+            "known": int(latest is not None and latest.image_digest is not None),
+            "waiting": int(self._held is not None),
+            "reachable": int(self._facts.reachable),
+            "epochs": max(numbers, default=0) + 1,
+            "news": self._facts.news,
+            "unreadable": self._facts.unreadable,
+        }
+
     def _tell(self, known: Knowledge, epoch: Epoch, container: Container) -> Epoch:
         identified = _identified(epoch, container)
         known.epochs[self._boot, self._route, epoch.number] = identified

@@ -47,6 +47,8 @@ from sidecar.counters import Counters, Global
 from sidecar.decode.registry import Decoding
 from sidecar.errors import JournalFull, SidecarError
 from sidecar.guarding import fault, guard_of
+from sidecar.identifying import facts_of, identities, told
+from sidecar.identity.facts import Facts
 from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.label_desk import LabelDesk, key_hash
@@ -74,8 +76,10 @@ STATE_FOLDER = "analyst"
 MARKER = "analyst-marker.bin"
 
 
-def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> Analyst:
-    """The analyst of a journal, its state open.
+def build(
+    handover: Handover, clock: Clock, environment: Mapping[str, str], facts: Facts | None = None
+) -> Analyst:
+    """The analyst of a journal, its state open. `facts`: what will be told of the model's container.
 
     Raises JournalFull while the disk has no room even for that, other
     SidecarErrors for what waiting cannot mend.
@@ -104,6 +108,7 @@ def build(handover: Handover, clock: Clock, environment: Mapping[str, str]) -> A
         clock=clock,
         live=LiveBoot(handover.boot, handover.epochs),
         panes=pane_shipper(settings, clock),
+        identities=identities(handover, facts, clock),
         give_back=memory_giver(),
     )
 
@@ -220,7 +225,12 @@ class Worker(threading.Thread):
     """Runs the analyst until told to stop, then ships what it can within `ship_timeout`."""
 
     def __init__(
-        self, handover: Handover, clock: Clock, done: asyncio.Event, loop: asyncio.AbstractEventLoop
+        self,
+        handover: Handover,
+        clock: Clock,
+        done: asyncio.Event,
+        loop: asyncio.AbstractEventLoop,
+        facts: Facts | None,
     ) -> None:
         super().__init__(name="analyst", daemon=True)
         self.analyst: Analyst | None = None
@@ -230,6 +240,7 @@ class Worker(threading.Thread):
         self._stopping = threading.Event()
         self._done = done
         self._loop = loop
+        self._facts = facts
 
     def stop(self) -> None:
         self._stopping.set()
@@ -249,7 +260,7 @@ class Worker(threading.Thread):
         # Once even if told to stop already: what a dead analyst left is still to be shipped.
         while True:
             try:
-                return build(self._handover, self._clock, dict(os.environ))
+                return build(self._handover, self._clock, dict(os.environ), self._facts)
             except JournalFull as error:
                 log.warning("%s; tried again", error)
                 if self._stopping.wait(RETRY_S):
@@ -287,7 +298,8 @@ async def run(handover: Handover) -> int:
     loop = asyncio.get_running_loop()
     counters = Counters.open(Path(handover.counters_path))
     done, stop = asyncio.Event(), asyncio.Event()
-    worker = Worker(handover, clock, done, loop)
+    facts = facts_of(handover.settings)
+    worker = Worker(handover, clock, done, loop, facts)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
@@ -309,7 +321,8 @@ async def run(handover: Handover) -> int:
         labels=desk.counts,
         alerts=advising.counts,
     )
-    async with serve(handover.admin_fds, board, desk.take):
+    telling = told(handover.settings, facts, dict(os.environ))
+    async with telling, serve(handover.admin_fds, board, desk.take):
         waits = [asyncio.ensure_future(event.wait()) for event in (stop, done)]
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         # Service managers signal the whole group at once; what the recorder commits while it
@@ -328,8 +341,8 @@ async def run(handover: Handover) -> int:
         if isinstance(worker.failure, SidecarError):
             log.error("%s", worker.failure)
             return worker.failure.exit_code
-        telling = None if _discreet(handover.settings) else worker.failure
-        log.error("analyst died: %s", fault(worker.failure), exc_info=telling)
+        shown = None if _discreet(handover.settings) else worker.failure
+        log.error("analyst died: %s", fault(worker.failure), exc_info=shown)
         return 1
     return 0
 

@@ -77,6 +77,11 @@ def run(
             check_store(Path(location.path))
     check_privacy(settings)
     check_statistics(settings)
+    if settings.identity != "static":
+        # Loaded only where there is something to check.
+        from sidecar.identifying import check_identity
+
+        check_identity(settings, environment)
     settings = with_artifact_digests(settings)
     enroller = enrolment_key(settings)
     with ExitStack() as stack:

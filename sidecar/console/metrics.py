@@ -8,7 +8,7 @@ the analyst live as long as the journal folder.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -17,25 +17,13 @@ from prometheus_client.registry import Collector
 
 import sidecar
 from sidecar.console.board import Board, gaps
+from sidecar.console.family import Family, Samples, Source, counter, gauge
+from sidecar.console.identity_metrics import IDENTITY
 from sidecar.console.snapshot import Snapshot
 from sidecar.counters import COMMIT_BUCKETS_US, Global, Mode, Route
 from sidecar.records import Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
-Samples = list[tuple[tuple[str, ...], float]]
-Source = Callable[[Board, Snapshot], Samples]
-
-
-@dataclass(frozen=True, slots=True)
-class Family:
-    """One metric: its name as scraped, kind, labels, meaning, and where its samples come from."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    meaning: str
-    samples: Source
 
 
 def _global(slot: Global) -> Source:
@@ -121,97 +109,89 @@ def _rules(count: str) -> Source:
     ]
 
 
-def _counter(name: str, help_text: str, samples: Source, *labels: str) -> Family:
-    return Family(name, "counter", labels, help_text, samples)
-
-
-def _gauge(name: str, help_text: str, samples: Source, *labels: str) -> Family:
-    return Family(name, "gauge", labels, help_text, samples)
-
-
 FAMILIES: tuple[Family, ...] = (
-    _gauge("sidecar_build_info", "1, by version", lambda b, s: [((sidecar.__version__,), 1)], "version"),
-    _counter("sidecar_exchanges_total", "Exchanges that ended, by how", _outcomes, "route", "outcome"),
-    _counter(
+    gauge("sidecar_build_info", "1, by version", lambda b, s: [((sidecar.__version__,), 1)], "version"),
+    counter("sidecar_exchanges_total", "Exchanges that ended, by how", _outcomes, "route", "outcome"),
+    counter(
         "sidecar_exchanges_started_total",
         "Exchanges whose first byte was seen",
         _route(Route.STARTED),
         "route",
     ),
-    _counter("sidecar_request_bytes_total", "Bytes from clients", _route(Route.REQUEST_BYTES), "route"),
-    _counter("sidecar_response_bytes_total", "Bytes to clients", _route(Route.RESPONSE_BYTES), "route"),
-    _counter(
+    counter("sidecar_request_bytes_total", "Bytes from clients", _route(Route.REQUEST_BYTES), "route"),
+    counter("sidecar_response_bytes_total", "Bytes to clients", _route(Route.RESPONSE_BYTES), "route"),
+    counter(
         "sidecar_opaque_bytes_total",
         "Bytes of opaque connections and tunnels, as they pass",
         _route(Route.OPAQUE_BYTES),
         "route",
     ),
-    _counter(
+    counter(
         "sidecar_opaque_connections_total",
         "Connections that began with TLS or HTTP/2, by protocol",
         _opaque_connections,
         "route",
         "protocol",
     ),
-    _counter("sidecar_shed_exchanges_total", "Exchanges that left no record", _route(Route.SHED), "route"),
-    _counter(
+    counter("sidecar_shed_exchanges_total", "Exchanges that left no record", _route(Route.SHED), "route"),
+    counter(
         "sidecar_spliced_exchanges_total",
         "Exchanges passed in splice-only mode",
         _route(Route.SPLICED),
         "route",
     ),
-    _counter(
+    counter(
         "sidecar_cut_exchanges_total", "Exchanges with a body not kept whole", _route(Route.CUT), "route"
     ),
-    _counter(
+    counter(
         "sidecar_held_expired_total",
         "Responses that left uncommitted after `hold_limit`",
         _route(Route.HELD_EXPIRED),
         "route",
     ),
-    _counter(
+    counter(
         "sidecar_upstream_failures_total",
         "Upstream connections that could not be made",
         _route(Route.UPSTREAM_FAILURES),
         "route",
     ),
-    _counter(
+    counter(
         "sidecar_delivery_failures_total",
         "Committed responses that did not arrive whole",
         _route(Route.DELIVERY_FAILURES),
         "route",
     ),
-    _counter("sidecar_connections_total", "Client connections accepted", _route(Route.CONNECTIONS), "route"),
-    _gauge("sidecar_connections_open", "Client connections now open", _global(Global.CONNECTIONS_OPEN)),
-    _counter(
+    counter("sidecar_connections_total", "Client connections accepted", _route(Route.CONNECTIONS), "route"),
+    gauge("sidecar_connections_open", "Client connections now open", _global(Global.CONNECTIONS_OPEN)),
+    counter(
         "sidecar_connections_refused_total",
         "Client connections closed because `max_connections` were open",
         _global(Global.CONNECTIONS_REFUSED),
     ),
-    _gauge(
+    gauge(
         "sidecar_recording",
         "1 while exchanges are recorded, 0 in splice-only mode",
         lambda b, s: [((), int(b.counters.get(Global.MODE) == Mode.RECORD))],
     ),
-    _gauge("sidecar_capture_memory_bytes", "Captured bytes in memory", _global(Global.CAPTURE_BYTES)),
-    _gauge("sidecar_journal_bytes", "Bytes of all journal volumes on disk", _global(Global.JOURNAL_BYTES)),
-    _gauge(
+    gauge("sidecar_capture_memory_bytes", "Captured bytes in memory", _global(Global.CAPTURE_BYTES)),
+    gauge("sidecar_journal_bytes", "Bytes of all journal volumes on disk", _global(Global.JOURNAL_BYTES)),
+    gauge(
         "sidecar_journal_shedding", "1 while the journal cannot take more", _global(Global.JOURNAL_SHEDDING)
     ),
-    _counter("sidecar_commit_failures_total", "Journal commits that failed", _global(Global.COMMIT_FAILURES)),
-    _counter("sidecar_volumes_opened_total", "Journal volumes begun", _global(Global.VOLUMES_OPENED)),
-    _counter(
+    counter("sidecar_commit_failures_total", "Journal commits that failed", _global(Global.COMMIT_FAILURES)),
+    counter("sidecar_volumes_opened_total", "Journal volumes begun", _global(Global.VOLUMES_OPENED)),
+    counter(
         "sidecar_volumes_moved_aside_total",
         "Journal volumes that could not be trusted",
         _global(Global.VOLUMES_MOVED_ASIDE),
     ),
-    _counter(
+    counter(
         "sidecar_observer_errors_total",
         "Connections whose observation failed and that went on as opaque",
         _global(Global.OBSERVER_ERRORS),
     ),
-    _counter("sidecar_clock_steps_total", "Wall-clock jumps of over a second", _global(Global.CLOCK_STEPS)),
-    _counter(
+    counter("sidecar_clock_steps_total", "Wall-clock jumps of over a second", _global(Global.CLOCK_STEPS)),
+    counter(
         "sidecar_process_starts_total",
         "Starts of each child process",
         lambda b, s: [
@@ -220,36 +200,36 @@ FAMILIES: tuple[Family, ...] = (
         ],
         "process",
     ),
-    _counter(
+    counter(
         "sidecar_gaps_total", "Gap records, by reason", lambda b, s: [((r,), n) for r, n in gaps(s)], "reason"
     ),
-    _counter("sidecar_gap_exchanges_total", "Exchanges inside gap records", _gap_exchanges, "reason"),
-    _counter("sidecar_analyst_exchanges_total", "Exchanges read from the journal", _total("exchanges")),
-    _counter("sidecar_observations_total", "Exchanges decoded and counted", _total("observations")),
-    _counter(
+    counter("sidecar_gap_exchanges_total", "Exchanges inside gap records", _gap_exchanges, "reason"),
+    counter("sidecar_analyst_exchanges_total", "Exchanges read from the journal", _total("exchanges")),
+    counter("sidecar_observations_total", "Exchanges decoded and counted", _total("observations")),
+    counter(
         "sidecar_decode_errors_total", "Answered exchanges no decoder could read", _total("decode_errors")
     ),
-    _counter(
+    counter(
         "sidecar_decode_killed_total",
         "Exchanges stored undecoded because decoding them killed the analyst twice",
         _total("decode_killed"),
     ),
-    _counter("sidecar_uncounted_exchanges_total", "Exchanges that statistics failed on", _total("uncounted")),
-    _counter(
+    counter("sidecar_uncounted_exchanges_total", "Exchanges that statistics failed on", _total("uncounted")),
+    counter(
         "sidecar_late_exchanges_total",
         "Exchanges that came behind the watermark of their pane",
         _models(lambda summary: summary["late_exchanges"]),
         "route",
         "digest",
     ),
-    _gauge(
+    gauge(
         "sidecar_panes_complete_timestamp_seconds",
         "Up to when panes are closed, seconds since 1970",
         _models(lambda summary: summary["complete_to_us"] / 1e6),
         "route",
         "digest",
     ),
-    _gauge(
+    gauge(
         "sidecar_alarms_open",
         "Alarms of this sidecar alone that are not over; the fleet's are those of `sidecar watch`",
         _alarms,
@@ -257,14 +237,14 @@ FAMILIES: tuple[Family, ...] = (
         "digest",
         "severity",
     ),
-    _gauge(
+    gauge(
         "sidecar_unproven_quantities",
         "Quantities whose false-alarm rate is not proven",
         _models(lambda summary: sum(not promise["kept"] for promise in summary["promises"])),
         "route",
         "digest",
     ),
-    _gauge(
+    gauge(
         "sidecar_field_psi_ratio",
         "Population stability index of the recent window against the baseline",
         _psi,
@@ -272,7 +252,7 @@ FAMILIES: tuple[Family, ...] = (
         "digest",
         "field",
     ),
-    _counter(
+    counter(
         "sidecar_rule_checked_rows_total",
         "Rows that a data-quality rule was applied to",
         _rules("checked"),
@@ -280,7 +260,7 @@ FAMILIES: tuple[Family, ...] = (
         "digest",
         "rule",
     ),
-    _counter(
+    counter(
         "sidecar_rule_broken_rows_total",
         "Rows that broke a data-quality rule",
         _rules("violated"),
@@ -288,69 +268,70 @@ FAMILIES: tuple[Family, ...] = (
         "digest",
         "rule",
     ),
-    _counter("sidecar_leaves_sealed_total", "Leaves appended to the logs", _total("leaves")),
-    _counter(
+    counter("sidecar_leaves_sealed_total", "Leaves appended to the logs", _total("leaves")),
+    counter(
         "sidecar_redacted_exchanges_total", "Exchanges that a redaction rule changed", _total("redacted")
     ),
-    _counter(
+    counter(
         "sidecar_segments_corrupt_total",
         "Journal segments that could not be read",
         _total("segments_corrupt"),
     ),
-    _gauge(
+    gauge(
         "sidecar_analyst_lag_records",
         "Records in the journal that the analyst has not read",
         lambda b, s: [((), b.analyst_lag(s).records)],
     ),
-    _gauge(
+    gauge(
         "sidecar_analyst_lag_seconds",
         "The most that the oldest unread record can have waited",
         lambda b, s: [((), b.analyst_lag(s).seconds)],
     ),
-    _gauge(
+    gauge(
         "sidecar_store_lag_records",
         "Records in the journal that are not in the store",
         lambda b, s: [((), b.store_lag(s).records)],
     ),
-    _gauge(
+    gauge(
         "sidecar_store_lag_seconds",
         "The most that the oldest of them can have waited",
         lambda b, s: [((), b.store_lag(s).seconds)],
     ),
-    _gauge(
+    gauge(
         "sidecar_store_up", "0 while the store refuses batches", lambda b, s: [((), int(not s.store_error))]
     ),
-    _gauge(
+    gauge(
         "sidecar_batches_pending", "Encoded batches that wait for the store", lambda b, s: [((), s.pending)]
     ),
-    _gauge("sidecar_batch_bytes_pending", "Bytes of those batches", lambda b, s: [((), s.pending_bytes)]),
-    _counter("sidecar_batches_shipped_total", "Batches in the store", _shipping("batches")),
-    _counter("sidecar_batch_bytes_shipped_total", "Bytes of those batches", _shipping("bytes")),
-    _counter("sidecar_rows_shipped_total", "Rows of those batches", _shipping("rows")),
-    _gauge(
+    gauge("sidecar_batch_bytes_pending", "Bytes of those batches", lambda b, s: [((), s.pending_bytes)]),
+    counter("sidecar_batches_shipped_total", "Batches in the store", _shipping("batches")),
+    counter("sidecar_batch_bytes_shipped_total", "Bytes of those batches", _shipping("bytes")),
+    counter("sidecar_rows_shipped_total", "Rows of those batches", _shipping("rows")),
+    gauge(
         "sidecar_seconds_since_last_ship",
         "Seconds since a batch reached the store, or since the analyst began",
         lambda b, s: [((), b.since_last_ship(s))],
     ),
-    _counter(
+    counter(
         "sidecar_labels_total",
         "Labels posted to this sidecar: taken, or repeated while they waited",
         lambda b, s: [((each,), b.labels().get(each, 0)) for each in ("taken", "repeated")],
         "result",
     ),
-    _gauge(
+    gauge(
         "sidecar_labels_waiting",
         "Labels that are not in the store yet",
         lambda b, s: [((), b.labels().get("waiting", 0))],
     ),
-    _counter(
+    counter(
         "sidecar_alerts_total",
         "Alerts of this sidecar's own alarms, by receiver and what became of them",
         _alerts("sent", "failed", "refused", "dropped"),
         "receiver",
         "outcome",
     ),
-    _gauge("sidecar_alerts_waiting", "Alerts that wait to be sent", _alerts("waiting"), "receiver"),
+    gauge("sidecar_alerts_waiting", "Alerts that wait to be sent", _alerts("waiting"), "receiver"),
+    *IDENTITY,
 )
 COMMIT_DURATION = "sidecar_commit_duration_seconds"
 COMMIT_DURATION_HELP = "Time to make one journal segment durable"

@@ -30,3 +30,5 @@ class Snapshot:
     state_error: str = ""
     batch_limit_bytes: int = 0
     started_us: int = 0
+    identity: dict[str, int] = field(default_factory=dict)
+    """known, waiting, reachable, epochs, news, unreadable; empty where no cluster is asked."""

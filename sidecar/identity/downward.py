@@ -49,12 +49,21 @@ class AnnotationsFile:
     """Follows the file; `changed` gets its annotations at the first look and whenever they are others."""
 
     def __init__(
-        self, setting: str, path: Path, changed: Callable[[Annotations], None], without: str
+        self,
+        setting: str,
+        path: Path,
+        changed: Callable[[Annotations], None],
+        without: str,
+        readable: Callable[[bool], None] = lambda is_so: None,
     ) -> None:
-        """A warning names the setting that names the file, and what there is `without` the file."""
+        """A warning names the setting that names the file, and what there is `without` the file.
+
+        `readable` is told at each look.
+        """
         self._setting, self._path, self._changed, self._without = setting, path, changed, without
         self._last: bytes | None = None
-        self.readable = True
+        self._told = readable
+        self._readable = True
 
     def look(self) -> None:
         """Tell of a change since the last look; a file that cannot be read changes nothing."""
@@ -62,11 +71,13 @@ class AnnotationsFile:
             with self._path.open("rb") as file:
                 data = file.read(MOST_BYTES)
         except OSError as error:
-            if self.readable:
+            if self._readable:
                 log.warning("%s: %s: %s: %s", self._setting, self._path, error.strerror, self._without)
-            self.readable = False
+            self._readable = False
+            self._told(False)
             return
-        self.readable = True
+        self._readable = True
+        self._told(True)
         if data != self._last:
             self._last = data
             self._changed(parse_annotations(data.decode(errors="replace")))
