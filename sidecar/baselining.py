@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from sidecar.settings_values import parse_duration
 from sidecar.statistics.baseline import INVALID, MISSING, TAIL, Baseline, FieldBaseline
 from sidecar.statistics.comparison import compare
 from sidecar.statistics.founding import Side, found_baseline
-from sidecar.statistics.timestamps import parsed
+from sidecar.statistics.slices import fields_by_path
+from sidecar.statistics.timestamps import UNITS, parsed
 from sidecar.statistics.warmup import Columns, Warmup
 from sidecar.table_file import whole_table
 
@@ -55,6 +56,13 @@ def baseline() -> None:
 @click.option(
     "--time", "time_column", metavar="NAME", help="Of the file: column with each row's time, ISO 8601."
 )
+@click.option(
+    "--epoch",
+    "epochs",
+    multiple=True,
+    metavar="FIELD=UNIT",
+    help="A field whose numbers are moments: inputs.NAME or outputs.NAME, and s, ms, us or ns; repeatable.",
+)
 @click.option("--pane", default="60s", metavar="DURATION", help="The panes whose spread is looked at.")
 @click.option("--coarse", is_flag=True, help="Tell no number exactly: two significant digits, outward.")
 @click.option(
@@ -72,7 +80,9 @@ def create(out: Path, as_json: bool, **told: Any) -> None:
         pane_us = round(parse_duration(told["pane"]) * 1e6)
     except ValueError as error:
         raise UsageError(f"--pane: {told['pane']!r} {error}") from error
+    told["epochs"] = _epochs(told["epochs"])
     made = _of_file(file, pane_us, told) if file is not None else _of_store(store, pane_us, told)
+    _check_epochs(made, told["epochs"])
     _write(out, made.encode())
     if as_json:
         click.echo(json.dumps({"file": str(out), "digest": made.digest, "rows": made.rows}))
@@ -113,7 +123,36 @@ def _of_file(path: Path, pane_us: int, told: dict[str, Any]) -> Baseline:
         brief.add(chosen, rows)
         sides.append(Side(brief.values, times))
     source = f"file {path.name}"
-    return found_baseline(sides[0], sides[1], coarse=told["coarse"], pane_us=pane_us, source=source)
+    return found_baseline(
+        sides[0],
+        sides[1],
+        coarse=told["coarse"],
+        pane_us=pane_us,
+        source=source,
+        epochs=told["epochs"],
+    )
+
+
+def _epochs(given: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        path, mark, unit = text.rpartition("=")
+        side, _, name = path.partition(".")
+        if not mark or side not in ("inputs", "outputs") or not name or unit not in UNITS:
+            raise UsageError(
+                f"--epoch: {text[:80]!r}: write inputs.NAME or outputs.NAME, = and one of {', '.join(UNITS)}"
+            )
+        found[path] = unit
+    return found
+
+
+def _check_epochs(made: Baseline, epochs: Mapping[str, str]) -> None:
+    fields = fields_by_path(made)
+    for path, unit in epochs.items():
+        known = fields.get(path)
+        if known is None or known.epoch != unit:
+            what = "is not there" if known is None else f"is {known.kind}, not numbers"
+            raise UsageError(f"--epoch: {path[:80]} {what}: name a field whose values are numbers")
 
 
 def _of_store(url: str, pane_us: int, told: dict[str, Any]) -> Baseline:
@@ -141,7 +180,7 @@ def _of_store(url: str, pane_us: int, told: dict[str, Any]) -> Baseline:
             break
     if taken < len(samples):
         click.echo(f"sidecar: the first {taken:,} of {len(samples):,} exchanges fill the memory", err=True)
-    made = warmup.freeze(told["coarse"], pane_us, f"store, model {told['model']}")
+    made = warmup.freeze(told["coarse"], pane_us, f"store, model {told['model']}", told["epochs"])
     problems.leave()
     return made
 

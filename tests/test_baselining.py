@@ -17,6 +17,7 @@ from sidecar.config import Address, RouteSettings, Settings
 from sidecar.errors import ConfigError
 from sidecar.monitoring import monitoring
 from sidecar.statistics.monitor import Monitor
+from tests.support.commands import sidecar
 from tests.support.journaled import EPOCH, exchange
 from tests.test_guarding import Rig
 
@@ -176,3 +177,19 @@ def test_a_watch_file_that_is_wrong_is_one_line(tmp_path: Path, watch: str, word
         monitoring(settings(watch_file=str(tmp_path / "watch.yaml")))
     assert words in str(raised.value)
     assert len(str(raised.value).splitlines()) == 1
+
+
+def test_numbers_that_are_moments_can_be_said_to_be(tmp_path: Path) -> None:
+    training = tmp_path / "training.csv"
+    training.write_text(
+        "seen,score\n" + "".join(f"{10**12 + number},{number % 7}\n" for number in range(200))
+    )
+    made = tmp_path / "baseline.json"
+    ran = sidecar("baseline", "create", "--from", training, "--epoch", "inputs.seen=ms", "--out", made)
+    assert ran.code == 0, ran.err
+    (field,) = (each for each in read_baseline(made).inputs if each.name == "seen")
+    assert (field.kind, field.epoch) == ("timestamp", "ms")
+    for wrong in ("seen=ms", "inputs.seen=weeks", "inputs.nothing=ms"):
+        ran = sidecar("baseline", "create", "--from", training, "--epoch", wrong, "--out", made)
+        assert (ran.code, len(ran.err.splitlines())) == (2, 1), ran.err
+        assert "--epoch" in ran.err

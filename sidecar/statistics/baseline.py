@@ -65,6 +65,8 @@ class FieldBaseline(msgspec.Struct, frozen=True):
     """Known categories that were seen once: about as many rows as will bring a category never seen."""
     centroid: list[float] = []
     """Of vectors: the mean of each element."""
+    epoch: str = ""
+    """Of moments written as numbers: the unit since 1970, `s`, `ms`, `us` or `ns`; empty for ISO 8601."""
     aspects: list[FieldBaseline] = []
     """What else is counted of the field: numbers that are read out of each value."""
     spread: Spread = Spread()

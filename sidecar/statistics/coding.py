@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from sidecar.records import TOKEN
 from sidecar.statistics.baseline import (
     DETAILS,
     HASH_BYTES,
@@ -45,11 +47,34 @@ _KNOWN_TEXTS = 4096
 """Texts whose slot is remembered."""
 
 
+_NUMBER = re.compile(r"\s*[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?\s*")
+_LONGEST_NUMBER = 400
+"""Characters: the longest that a double is written in, and a margin."""
+
+
 class Unparsable:
     """Stands for a value of the right type that could not be read."""
 
 
 UNREADABLE = Unparsable()
+
+
+def reads_as_number(text: str) -> bool:
+    """Whether a text is a number that somebody has put in quotes."""
+    return len(text) <= _LONGEST_NUMBER and _NUMBER.fullmatch(text) is not None
+
+
+def _what(value: Any) -> int:
+    """What kind of invalid a value is where a number belongs.
+
+    A number in quotes, a boolean or an array can be read and is of the wrong
+    type; a text that is no number cannot be read. A concealed text is not looked into.
+    """
+    if type(value) is Unparsable:
+        return UNPARSABLE
+    if type(value) is str and not value.startswith(TOKEN) and not reads_as_number(value):
+        return UNPARSABLE
+    return WRONG_TYPE
 
 
 class Coded(NamedTuple):
@@ -101,6 +126,18 @@ class FieldCoder:
         codes = np.array([self._slot(value) for value in values], dtype=np.int64)
         return Coded(codes, None, self._details_of(values, codes))
 
+    def code_measured(self, values: Floats, unmeasured: npt.NDArray[np.bool_] | None) -> Coded:
+        """The same for an array of doubles of which some were not looked at: they are missing."""
+        if unmeasured is None or not unmeasured.any():
+            return self.code_numbers(values)
+        found = self.code_numbers(values[~unmeasured])
+        codes = np.full(len(values), self._own + MISSING, dtype=np.int64)
+        codes[~unmeasured] = found.codes
+        deviations = np.zeros(len(values), dtype=np.int64)
+        if found.deviations is not None:
+            deviations[~unmeasured] = found.deviations
+        return Coded(codes, deviations, found.details)
+
     def code_numbers(self, values: Floats) -> Coded:
         """The same for an array of doubles."""
         field, own = self.field, self._own
@@ -148,7 +185,7 @@ class FieldCoder:
                 places.append(place)
                 numbers.append(as_float(value))
             else:
-                details[UNPARSABLE if kind is Unparsable else WRONG_TYPE] += 1
+                details[_what(value)] += 1
         coded = self.code_numbers(np.array(numbers, dtype=np.float64))
         codes[places] = coded.codes
         if coded.deviations is not None:

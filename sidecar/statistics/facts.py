@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,9 @@ class Facts:
     places: Places
     """Rows that have aspects."""
     aspects: dict[str, Floats]
-    """By name, one number for each of `places`."""
+    """By name, one number for each of `places`; NaN where what should be a number is none."""
+    unmeasured: Mapping[str, Mask] = field(default_factory=dict)
+    """By name, which of `places` were not looked at: they count as missing. None, where it is not named."""
 
 
 class Brief(msgspec.Struct, frozen=True, tag=True):
@@ -48,6 +52,8 @@ class BriefVector(Brief, frozen=True, tag="vector"):
 
     length: int
     packed: bytes = b""
+    strange: bool = False
+    """Whether some element is no number."""
 
 
 Briefs = BriefText | BriefImage | BriefVector

@@ -38,7 +38,7 @@ def facts_of(field: FieldBaseline, values: Sequence[Any], times_us: Times | None
     if field.kind == "image":
         return image_facts(values)
     if field.kind == "timestamp":
-        return timestamp_facts(values, times_us)
+        return timestamp_facts(values, times_us, field.epoch)
     if field.kind == "vector":
         return vector_facts(values, field)
     if field.kind == "array":
@@ -69,7 +69,10 @@ class FieldCounter:
         if facts is None:
             return Counted(self._main.code([_strange(value) for value in values]), [], _ALL)
         aspects = [
-            coder.code_numbers(facts.aspects.get(coder.field.aspect, np.zeros(0))) for coder in self._aspects
+            coder.code_measured(
+                facts.aspects.get(coder.field.aspect, np.zeros(0)), facts.unmeasured.get(coder.field.aspect)
+            )
+            for coder in self._aspects
         ]
         return Counted(self._main.code(facts.main), aspects, facts.places)
 

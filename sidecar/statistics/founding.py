@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -47,17 +48,23 @@ def found_baseline(
     coarse: bool = False,
     pane_us: int = 0,
     source: str = "",
+    epochs: Mapping[str, str] = MappingProxyType({}),
 ) -> Baseline:
     """The baseline of these columns.
 
     `answered` says which rows of the inputs the outputs are of (all, if None).
     With `coarse`, no number is told exactly. `pane_us` is the pane whose
-    spread is looked at; 0 leaves it unknown.
+    spread is looked at; 0 leaves it unknown. `epochs` gives, by path, the unit
+    of numbers that are moments.
     """
     if answered is None:
         answered = np.ones(inputs.rows, dtype=bool) if outputs.columns else np.zeros(inputs.rows, dtype=bool)
-    side_in, coded_in = _fields(inputs, coarse, pane_us)
-    side_out, coded_out = _fields(outputs, coarse, pane_us)
+    units = [
+        {path.removeprefix(side): unit for path, unit in epochs.items() if path.startswith(side)}
+        for side in ("inputs.", "outputs.")
+    ]
+    side_in, coded_in = _fields(inputs, coarse, pane_us, units[0])
+    side_out, coded_out = _fields(outputs, coarse, pane_us, units[1])
     projections = freeze_projections(side_in, coded_in)
     spread_in = stretches_of(inputs.times_us, pane_us)
     for at, projection in enumerate(projections):
@@ -92,11 +99,13 @@ def found_baseline(
     )
 
 
-def _fields(side: Side, coarse: bool, pane_us: int) -> tuple[list[FieldBaseline], dict[str, Counted]]:
+def _fields(
+    side: Side, coarse: bool, pane_us: int, epochs: Mapping[str, str]
+) -> tuple[list[FieldBaseline], dict[str, Counted]]:
     stretches = stretches_of(side.times_us, pane_us)
     fields, coded = [], {}
     for name, values in side.columns.items():
-        field = freeze_field(name, values, side.times_us, coarse)
+        field = freeze_field(name, values, side.times_us, coarse, epochs.get(name, ""))
         found = FieldCounter(field).counted(values, side.times_us, brief=True)
         coded[name] = found
         fields.append(_spread(field, found, stretches))

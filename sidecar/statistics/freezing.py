@@ -89,10 +89,22 @@ def _kind_of_arrays(values: Sequence[Any]) -> Kind:
 
 
 def freeze_field(
-    name: str, values: Sequence[Any], times_us: Times | None = None, coarse: bool = False
+    name: str,
+    values: Sequence[Any],
+    times_us: Times | None = None,
+    coarse: bool = False,
+    epoch: str = "",
 ) -> FieldBaseline:
-    """The baseline of a field with these values; with `coarse` no number of theirs is told exactly."""
+    """The baseline of a field with these values; with `coarse` no number of theirs is told exactly.
+
+    `epoch` says that its numbers are moments, in that unit since 1970; without it they may show it.
+    """
     kind = kind_of_values(values)
+    if kind == "numeric":
+        epoch = epoch or timestamps.epoch_unit(name, values, times_us)
+        kind = "timestamp" if epoch else kind
+    else:
+        epoch = ""
     field = _field(name, kind)
     if kind == "categorical":
         field = _categorical(name, values)
@@ -103,7 +115,7 @@ def freeze_field(
     elif kind == "image":
         field = _field(name, kind, categories=images.FORMATS)
     elif kind == "timestamp":
-        field = _field(name, kind, categories=timestamps.LABELS)
+        field = msgspec.structs.replace(_field(name, kind, categories=timestamps.LABELS), epoch=epoch)
     elif kind in ("array", "vector"):
         lengths = [length for length in vectors.lengths(values) if type(length) is int]
         field = numbers_field(name, kind, np.array(lengths, dtype=np.float64))
@@ -144,8 +156,10 @@ def _aspects(
     if facts is None:
         return []
     found = []
-    for aspect, numbers in facts.aspects.items():
-        if not len(numbers):
+    for aspect, measured in facts.aspects.items():
+        unmeasured = facts.unmeasured.get(aspect)
+        numbers = measured if unmeasured is None else measured[~unmeasured]
+        if not np.isfinite(numbers).any():
             continue
         if aspect == "hour":
             ages = facts.aspects.get("age")

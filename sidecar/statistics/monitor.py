@@ -122,7 +122,8 @@ class Monitor:
         """How many samples the baseline took."""
         for taken, sample in enumerate(samples, 1):
             if warmup.add(sample):
-                baseline = warmup.freeze(self.settings.coarse, self.pane_us)
+                epochs = self.settings.watch.times
+                baseline = warmup.freeze(self.settings.coarse, self.pane_us, epochs=epochs)
                 try:
                     plan = Plan(baseline, self.settings.watch, self._token, self._rules.checks)
                 except ValueError as error:

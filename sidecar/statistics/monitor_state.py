@@ -10,7 +10,7 @@ import msgspec
 from sidecar.statistics.warmup import Warmup
 from sidecar.statistics.watch_spec import WatchSpec
 
-VERSION: Final = 2
+VERSION: Final = 3
 _MAGIC: Final = b"sidecar statistics 2\x00"
 Packed = list[tuple[int, bytes]]
 Waiting = tuple[int, int, bytes, dict[str, list[str]]]

@@ -6,7 +6,7 @@ under one plan add, number by number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
@@ -39,6 +39,18 @@ class _Document(msgspec.Struct, frozen=True):
     format: int
     baseline: Baseline
     watch: WatchSpec
+
+
+def _check_times(times: Mapping[str, str], fields: Mapping[str, FieldBaseline]) -> None:
+    """Raises ValueError where a baseline has made other than such moments of a field."""
+    for path, unit in times.items():
+        known = fields.get(path)
+        if known is not None and (known.kind, known.epoch) != ("timestamp", unit):
+            made = f"moments in {known.epoch}" if known.epoch else known.kind
+            raise ValueError(
+                f"times: {path[:60]} is {made} in the baseline: make it with "
+                f"`sidecar baseline create --epoch {path[:60]}={unit}`"
+            )
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,7 @@ class Plan:
         ]
         head = HeadTally(self.names["inputs"], self.names["outputs"])
         by_path: dict[str, FieldBaseline] = fields_by_path(baseline)
+        _check_times(self.watch.times, by_path)
         rule = self.watch.rule
         self.bands = band_tallies(self.watch.bands, rule, by_path, token)
         self.means = mean_tallies(self.watch.means, by_path)

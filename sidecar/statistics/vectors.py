@@ -41,32 +41,36 @@ def _length(value: Any) -> Any:
 
 def packed(value: list[Any]) -> BriefVector:
     """An array as a baseline's rows hold it."""
-    if not value or len(value) > MOST_ELEMENTS or not _NUMBERS.issuperset(map(type, value)):
+    if not value or len(value) > MOST_ELEMENTS:
         return BriefVector(len(value))
+    if not _NUMBERS.issuperset(map(type, value)):
+        return BriefVector(len(value), strange=True)
     try:
         elements = np.array(value, dtype=np.float64)
     except OverflowError:
-        return BriefVector(len(value))
+        return BriefVector(len(value), strange=True)
     with np.errstate(over="ignore"):
         return BriefVector(len(value), elements.astype("<f4").tobytes())
 
 
 def matrix(values: Sequence[Any], elements: int) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The rows that are arrays of `elements` finite numbers, and their elements."""
+    """The rows that are arrays of so many elements, and these; all NaN where one is no finite number."""
     places, rows = [], []
+    nothing = np.full(elements, np.nan, dtype="<f4").tobytes()
     for at, value in enumerate(values):
         brief = packed(value) if type(value) is list and len(value) == elements else value
-        if type(brief) is BriefVector and brief.length == elements and brief.packed:
+        if type(brief) is BriefVector and brief.length == elements and (brief.packed or brief.strange):
             places.append(at)
-            rows.append(brief.packed)
+            rows.append(brief.packed or nothing)
     found = np.frombuffer(b"".join(rows), dtype="<f4").reshape(len(rows), elements).astype(np.float64)
-    whole = np.isfinite(found).all(axis=1)
-    return np.array(places, dtype=np.int64)[whole], found[whole]
+    found[~np.isfinite(found).all(axis=1)] = np.nan
+    return np.array(places, dtype=np.int64), found
 
 
 def centroid_of(values: Sequence[Any], elements: int) -> list[float]:
     """The mean of each element, as 32-bit floats tell them."""
     _, rows = matrix(values, elements)
+    rows = rows[np.isfinite(rows[:, 0])] if len(rows) else rows
     if not len(rows):
         return []
     return [float(mean) for mean in rows.mean(axis=0).astype(np.float32)]

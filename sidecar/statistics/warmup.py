@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
@@ -134,8 +135,14 @@ class Warmup(msgspec.Struct):
             or self.inputs.cells + self.outputs.cells >= MAX_CELLS
         )
 
-    def freeze(self, coarse: bool = False, pane_us: int = 0, source: str = "first exchanges") -> Baseline:
-        """The baseline made of what was taken in."""
+    def freeze(
+        self,
+        coarse: bool = False,
+        pane_us: int = 0,
+        source: str = "first exchanges",
+        epochs: Mapping[str, str] = MappingProxyType({}),
+    ) -> Baseline:
+        """The baseline made of what was taken in; arguments as `found_baseline` takes them."""
         sizes = np.maximum(np.array(self.sizes, dtype=np.int64), 0)
         times = np.array(self.times_us, dtype=np.int64)
         answers = np.array(self.answers, dtype=bool)
@@ -148,4 +155,5 @@ class Warmup(msgspec.Struct):
             coarse=coarse,
             pane_us=pane_us,
             source=source,
+            epochs=epochs,
         )

@@ -4,6 +4,7 @@
     false_alarms: 1 per 30d
     features: [inputs.a, inputs.b]
     weights: {inputs.a: 3}
+    times: {inputs.created: ms}
     bands: …   means: …   segments: …   bias: …   labels: …   (each as in the module that reads it)
     schema: schema.yaml
 
@@ -27,6 +28,7 @@ from sidecar.statistics.means import MeanSpec, parse_means
 from sidecar.statistics.rule_tally import RuleSet
 from sidecar.statistics.section import checked
 from sidecar.statistics.segments import SegmentSpec, parse_segments
+from sidecar.statistics.timestamps import UNITS
 
 FALSE_ALARMS = "1 per 30d"
 MAX_FEATURES = 550
@@ -43,6 +45,8 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
     """Paths to watch; empty: the first ones that come."""
     weights: dict[str, float] = {}
     """Shares in the budget by path or quantity; 1 for all others."""
+    times: dict[str, str] = {}
+    """Unit (s, ms, us, ns since 1970) of numbers that are moments, by path; others may show it themselves."""
     bands: tuple[BandSpec, ...] = ()
     means: tuple[MeanSpec, ...] = ()
     segments: tuple[SegmentSpec, ...] = ()
@@ -69,6 +73,7 @@ class WatchSpec(msgspec.Struct, frozen=True, omit_defaults=True):
             self.false_alarms,
             self.features,
             self.weights,
+            self.times,
             rules=self.rules,
         )
 
@@ -97,6 +102,7 @@ def parse_watch(document: object) -> WatchSpec:
         false_alarms=_text(given, "false_alarms") or FALSE_ALARMS,
         features=_features(given.get("features", [])),
         weights=_weights(given.get("weights", {})),
+        times=_times(given.get("times", {})),
         bands=parse_bands(given.get("bands")),
         means=parse_means(given.get("means")),
         segments=parse_segments(given.get("segments")),
@@ -114,6 +120,7 @@ KEYS = (
     "false_alarms",
     "features",
     "weights",
+    "times",
     "bands",
     "means",
     "segments",
@@ -160,6 +167,17 @@ def _features(value: object) -> tuple[str, ...]:
     checked(len(value) <= MAX_FEATURES, "features", f"{len(value)} paths; at most {MAX_FEATURES} are watched")
     checked(len(set(value)) == len(value), "features", "a path is named twice")
     return tuple(value)
+
+
+def _times(value: object) -> dict[str, str]:
+    checked(isinstance(value, dict), "times", "must be a mapping of path to unit, {inputs.created: ms}")
+    assert isinstance(value, dict)
+    for path, unit in value.items():
+        side, _, name = str(path).partition(".")
+        where = f"times: {str(path)[:60]}"
+        checked(side in ("inputs", "outputs") and name, where, "is neither inputs.NAME nor outputs.NAME")
+        checked(unit in UNITS, where, f"must be one of {', '.join(UNITS)} (since 1970)")
+    return dict(sorted((str(path), str(unit)) for path, unit in value.items()))
 
 
 def _weights(value: object) -> dict[str, float]:
