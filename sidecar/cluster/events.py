@@ -1,7 +1,9 @@
-"""Events (events.k8s.io/v1) about pods: each told once, repeated seldom while it holds, never a flood.
+"""Events (events.k8s.io/v1) about pods: each there once while it holds, never a flood.
 
 The name of an Event is made of what it says, so that a second controller, or
-the same one after a restart, finds it there instead of telling it again.
+the same one after a restart, finds it there instead of telling it again. While
+something holds its Event is made again when the API server has forgotten it;
+counting up a series instead would take the right to change Events.
 """
 
 from __future__ import annotations
@@ -79,12 +81,6 @@ def _cut(text: str, most_bytes: int) -> str:
     return data[: most_bytes - len("…".encode())].decode(errors="ignore") + "…"
 
 
-@dataclass(slots=True)
-class _Told:
-    times: int
-    at_s: float
-
-
 class Events:
     """Tells notices. What cannot be told is counted, and told when it comes again."""
 
@@ -97,29 +93,28 @@ class Events:
         monotonic: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """`count` is told the reason and what came of it: told, repeated, known, throttled or failed."""
+        """`count` is told the reason and what came of it: told, known, gone, throttled or failed."""
         self._api, self._instance, self._count = api, instance, count
         self._pace = pace or Pace(5, 50)
         self._monotonic, self._wall = monotonic, wall
-        self._told: OrderedDict[tuple[str, str], _Told] = OrderedDict()
+        self._told: OrderedDict[tuple[str, str], float] = OrderedDict()
 
     async def tell(self, notice: Notice) -> None:
         """Never raises for what the API refuses: nobody waits for an Event."""
         key = (notice.namespace, notice.event_name)
-        told = self._told.get(key)
         now_s = self._monotonic()
-        if told is not None and now_s - told.at_s < REPEAT_S:
+        if now_s - self._told.get(key, -REPEAT_S) < REPEAT_S:
             return
         if not self._pace.take():
             self._count(notice.reason, "throttled")
             return
         try:
-            outcome = await self._send(notice, told)
+            outcome = await self._send(notice)
         except ClusterError as error:
             log.warning("event %s: %s", notice.reason, error)
             self._count(notice.reason, "failed")
             return
-        self._told[key] = _Told(told.times + 1 if told is not None else 1, now_s)
+        self._told[key] = now_s
         self._told.move_to_end(key)
         while len(self._told) > _MOST_TOLD:
             self._told.popitem(last=False)
@@ -132,20 +127,10 @@ class Events:
                 extra={"kind": notice.kind, "namespace": notice.namespace, "name_of": notice.name},
             )
 
-    async def _send(self, notice: Notice, told: _Told | None) -> str:
+    async def _send(self, notice: Notice) -> str:
         collection = f"/apis/events.k8s.io/v1/namespaces/{notice.namespace}/events"
-        now_s = self._wall()
-        if told is not None:
-            series = {"count": told.times + 1, "lastObservedTime": _micro_time(now_s)}
-            try:
-                await self._api.merge(f"{collection}/{notice.event_name}", {"series": series})
-            except ClusterError as error:
-                if error.status != 404:
-                    raise
-            else:
-                return "repeated"
         try:
-            await self._api.request("POST", collection, event(notice, self._instance, now_s))
+            await self._api.request("POST", collection, event(notice, self._instance, self._wall()))
         except ClusterError as error:
             if error.status == 409:
                 return "known"
