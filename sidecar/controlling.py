@@ -168,8 +168,9 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
             options.every_s,
         )
 
+        metrics.api_failures.set_function(lambda: known.failures + pods.failures)
+
         def why_unready() -> str | None:
-            metrics.api_failures.set(known.failures + pods.failures)
             if stop.is_set():
                 return "ending"
             return known.why_unready() or (None if pods.synced.is_set() else "pods are not read yet")

@@ -38,6 +38,9 @@ GLUE = {
     "control": {"errors"},
     "listening": {"errors", "settings_values"},
     "supervisor": {"counters", "errors"},
+    "model_pods": {"cluster", "identity", "inject"},
+    "coverage_table": {"cluster"},
+    "resident": {"cluster", "errors", "listening", "settings_values"},
     "cli": {"config", "control", "errors", "logs", "run", "settings_table", "lookup"},
 }
 """Glue modules that may import no more than this; the others may import anything but `cli` and `run`."""

@@ -184,3 +184,47 @@ async def test_an_outage_keeps_the_copy(kube: KubeApi) -> None:
         assert following.names == {"a"}
         await kube.put(NAMESPACES, namespace("b"))
         await until(lambda: following.names == {"a", "b"})
+
+
+async def test_a_copy_that_is_refreshed_is_kept_by_what_is_kept_now(kube: KubeApi) -> None:
+    await kube.put(NAMESPACES, namespace("a"))
+    kept: list[str] = ["before"]
+    async with client(kube) as api:
+        reflector = Reflector(
+            api, NAMESPACES, lambda found: {**found, "kept": kept[0]}, backoff=Backoff(0.01, 0.05)
+        )
+        task = asyncio.create_task(reflector.run())
+        await reflector.synced.wait()
+        kept[0] = "now"
+        await asyncio.sleep(0.1)
+        assert reflector.objects["", "a"]["kept"] == "before"
+        reflector.refresh()
+        await until(lambda: reflector.objects["", "a"]["kept"] == "now")
+        await kube.put(NAMESPACES, namespace("b"))
+        await until(lambda: ("", "b") in reflector.objects)
+        assert reflector.failures == 0
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_one_who_leaves_a_selection_is_gone_and_one_who_enters_is_new(kube: KubeApi) -> None:
+    await kube.put(NAMESPACES, namespace("a", team="risk"))
+    await kube.put(NAMESPACES, namespace("b"))
+    async with client(kube) as api:
+        told: list[tuple[str, str]] = []
+        reflector = Reflector(
+            api,
+            NAMESPACES,
+            on_change=lambda kind, item: told.append((kind, item["metadata"]["name"])),
+            labelSelector="team=risk",
+        )
+        task = asyncio.create_task(reflector.run())
+        await reflector.synced.wait()
+        await kube.put(NAMESPACES, namespace("b", team="risk"))
+        await kube.put(NAMESPACES, namespace("a"))
+        await until(lambda: len(told) == 3)
+        assert told == [("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a")]
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
