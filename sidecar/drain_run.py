@@ -81,8 +81,8 @@ class Shipped:
     """Whether damaged files were in it, which are kept."""
 
 
-def drain(folder: Path, pod: PodFolder, means: Means, clock: Clock, stop: threading.Event) -> Shipped:
-    """Ship the journal in a pod's folder, and remove the folder.
+def drain(folder: Path, pod: PodFolder, means: Means, clock: Clock, stop: threading.Event) -> Shipped | None:
+    """Ship the journal in a pod's folder, and remove the folder. None if it holds no journal.
 
     Raises JournalLocked when somebody is alive, Refused, and JournalError or
     StoreError when it must be tried again.
@@ -90,7 +90,8 @@ def drain(folder: Path, pod: PodFolder, means: Means, clock: Clock, stop: thread
     journal = folder / JOURNAL
     if not (journal / "lock").exists():
         # The pod never came to record; whatever else is there is not ours to remove.
-        return _removed_empty(folder)
+        _remove_empty(folder)
+        return None
     _check_files(folder)
     try:
         check(journal)
@@ -261,7 +262,7 @@ def _set_aside(folder: Path) -> bool:
     return True
 
 
-def _removed_empty(folder: Path) -> Shipped:
+def _remove_empty(folder: Path) -> None:
     for path in (folder / JOURNAL, folder):
         if path.exists():
             try:
@@ -270,4 +271,3 @@ def _removed_empty(folder: Path) -> Shipped:
                 raise Refused(
                     "files", f"{folder}: no journal is in it, and other files are: see to them"
                 ) from error
-    return Shipped()

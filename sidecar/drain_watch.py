@@ -132,21 +132,21 @@ class Drainer:
             log.exception("%s", name)
             self._failed(known, f"{name}: {type(error).__name__}")
         else:
-            self._drained(name, known, shipped)
+            self._known.pop(name, None)
+            if shipped is not None:
+                self._drained(name, shipped)
         finally:
             known.tried_s = time.time()
             del self._running[name]
             self._show()
 
-    def _drained(self, name: str, known: Known, shipped: Shipped) -> None:
+    def _drained(self, name: str, shipped: Shipped) -> None:
         log.info("drained", extra={"journal": name, "rows": shipped.rows, "bytes": shipped.bytes})
         if shipped.aside:
             log.warning("%s: damaged files of it are kept in %s%s", name, ASIDE, name)
         self._metrics.drained.inc()
         self._metrics.rows.inc(shipped.rows)
         self._metrics.bytes.inc(shipped.bytes)
-        known.state = "drained"
-        self._known.pop(name, None)
 
     def _failed(self, known: Known, said: str) -> None:
         self._metrics.failures.inc()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -125,7 +126,7 @@ def drain(
             await _watch(drainer, stop, every_s)
 
     asyncio.run(until_signal(serve))
-    context.exit(max(codes, default=0))
+    sys.exit(max(codes, default=0))
 
 
 async def _source(stack: AsyncExitStack, access: Access | None, node: str | None) -> PodSource | None:

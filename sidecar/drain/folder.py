@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 DONE = ".drained-"
 """Before the name of a folder whose journal is in the store: only its removal is left."""
-ASIDE = "aside-"
+ASIDE = "aside."
 """Before the name of a folder that holds damaged files, kept for inspection."""
 _NAME = re.compile(
     r"(?P<namespace>[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?)"
