@@ -41,6 +41,7 @@ test: $(STAMP) test-tools
 
 test-tools:
 	@. ./.ci/debian.sh; for tool in $(TEST_TOOLS); do want "$$tool"; done; install_wanted || true
+	@sh .ci/kubernetes.sh $(PYTHON)
 	@test -x .tools/node_modules/.bin/azurite || \
 	npm install --prefix .tools --no-audit --no-fund --silent azurite@3 >/dev/null 2>&1 || \
 	echo "missing: azurite: its tests are skipped: npm install --prefix .tools azurite@3"

@@ -151,8 +151,9 @@ def test_what_a_pod_refers_to_is_there(workload: Object, template: Object) -> No
 )
 def test_every_command_line_is_one(workload: Object, template: Object) -> None:
     for each in template["spec"]["containers"]:
-        program_name, name, *words = [*each["command"], *each.get("args", [])]
-        assert program_name == "sidecar"
+        line: list[str] = [*each["command"], *each.get("args", [])]
+        assert line[0] == "sidecar"
+        name, words = line[1], line[2:]
         command = cli.get_command(click.Context(cli), name)
         assert command is not None
         known = {option: parameter for parameter in command.params for option in parameter.opts}
