@@ -9,7 +9,7 @@ import asyncio
 import json
 import ssl
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,15 +101,20 @@ class Api:
         """Apply a merge patch (RFC 7386). With a `resourceVersion` that is out of date, status 409."""
         return await self.request("PATCH", path, changes, MERGE_PATCH)
 
-    async def list(self, path: str, **query: str) -> tuple[list[Object], str]:
-        """All objects of a collection, read in pages, and the resource version to watch from."""
+    async def list(
+        self, path: str, keep: Callable[[Object], Any] = lambda found: found, **query: str
+    ) -> tuple[list[Any], str]:
+        """All objects of a collection, and the resource version to watch from.
+
+        They are read in pages, and of each page what `keep` makes of its objects stays in memory.
+        """
         for _ in range(self._tries):
-            items: list[Object] = []
+            items: list[Any] = []
             page: dict[str, str] = {}
             try:
                 while True:
                     found = await self.request("GET", path, query={**query, "limit": str(_PAGE), **page})
-                    items += found.get("items") or []
+                    items += map(keep, found.get("items") or [])
                     metadata = found.get("metadata") or {}
                     if not metadata.get("continue"):
                         return items, str(metadata.get("resourceVersion") or "")

@@ -72,14 +72,16 @@ class Reflector:
                 await asyncio.sleep(wait)
 
     async def _list(self) -> None:
-        items, version = await self._api.list(self._path, **self._query)
-        found = {_key(item): item for item in items}
+        items, version = await self._api.list(
+            self._path, lambda item: (_key(item), self._keep(item)), **self._query
+        )
+        found: dict[Key, Object] = dict(items)
         for key in self.objects.keys() - found.keys():
             self._changed("DELETED", self.objects.pop(key))
         for key, item in found.items():
             kind = "MODIFIED" if key in self.objects else "ADDED"
-            self.objects[key] = self._keep(item)
-            self._changed(kind, self.objects[key])
+            self.objects[key] = item
+            self._changed(kind, item)
         self._version = version
         self.synced.set()
 
