@@ -11,12 +11,15 @@ import click
 import pytest
 import yaml
 
+from docs.demo.setup_steps import REQUIREMENTS
 from sidecar import __version__
 from sidecar.cli import cli
 from sidecar.inject.json_patch import apply
-from sidecar.inject.names import ADMIN_PORT, DEFAULTS, ENABLED, INJECT, SYSTEM_NAMESPACE
+from sidecar.inject.names import ADMIN_PORT, DEFAULTS, ENABLED, INJECT, PROBE_PORT, SYSTEM_NAMESPACE
+from sidecar.inject.patch import inject
 from sidecar.inject.policy import LEFT_OUT
 from sidecar.inject.settings import Source, read
+from sidecar.inject.surroundings import Surroundings
 from tests.k8s.derived import DERIVED
 from tests.support.cel import evaluated
 from tests.support.corpus import CASES, INJECTED
@@ -303,3 +306,29 @@ def test_kubectl_is_what_builds_the_overlays() -> None:
         [program("kubectl"), "version", "--client"], capture_output=True, text=True, check=True
     )
     assert "Kustomize Version" in done.stdout
+
+
+def test_the_demos_model_is_recorded_and_its_helpers_are_not() -> None:
+    found = built(K8S / "overlays" / "demo")
+    namespace = one(found, "Namespace", "mortgage")
+    assert namespace["metadata"]["labels"] == {INJECT: ENABLED}
+    settings, _ = read((Source("x", one(found, "ConfigMap", DEFAULTS)["data"]),), "sidecar:1")
+    secrets = [each["metadata"] for each in found if each["kind"] == "Secret"]
+    assert {"name": settings.store_secret, "namespace": "mortgage"} in secrets
+    for name, wanted in (("mortgage", True), ("applicants", False), ("store", False)):
+        template = one(found, "Deployment", name)["spec"]["template"]
+        out = template["metadata"]["labels"].get(INJECT) == "disabled"
+        assert out is not wanted
+        if wanted:
+            outcome = inject(template, settings, Surroundings(), __version__)
+            assert outcome.capture is not None
+            assert (outcome.capture.mode, outcome.capture.target.port) == ("redirect", 8080)
+            pod = apply(template, outcome.patch)
+            probe = pod["spec"]["containers"][0]["readinessProbe"]["httpGet"]["port"]
+            assert probe == PROBE_PORT
+
+
+def test_the_demos_image_has_what_the_demo_needs() -> None:
+    text = (K8S / "overlays" / "demo" / "Dockerfile").read_text()
+    for each in REQUIREMENTS["mlserver"]:
+        assert each in text
