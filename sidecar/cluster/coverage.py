@@ -113,6 +113,9 @@ def row(pod: Mapping[str, Any], sidecar: str, asked: Asked, answer: Answer) -> R
     if metadata.get("deletionTimestamp") or status.get("phase") in ("Succeeded", "Failed"):
         return None
     state, reason, detail = _judged(pod, sidecar, asked, answer)
+    seen = answer if isinstance(answer, Report) else None
+    # The cluster may know the image, and the sidecar not yet: kubelet takes a minute to bring the annotation.
+    unheard = asked.mode is None or (seen is not None and seen.identity_known is False)
     return Row(
         str(metadata.get("namespace") or ""),
         str(metadata.get("name") or ""),
@@ -120,8 +123,8 @@ def row(pod: Mapping[str, Any], sidecar: str, asked: Asked, answer: Answer) -> R
         reason,
         detail,
         asked.mode,
-        asked.digest if asked.mode is not None else None,
-        answer if isinstance(answer, Report) else None,
+        None if unheard else asked.digest,
+        seen,
     )
 
 
@@ -164,7 +167,7 @@ def _by_report(said: Report) -> Judgement:
         return State.UNCOVERED, Reason.JOURNAL_FULL, said.store_error or "see that the store takes batches"
     if said.opaque_ratio == 1:
         kinds = [
-            f"{count} connections of {name}"
+            f"{name} connections: {count}"
             for name, count in (("TLS", said.opaque_tls), ("HTTP/2", said.opaque_http2))
             if count
         ]

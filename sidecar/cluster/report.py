@@ -34,6 +34,8 @@ class Report:
     store_error: str | None
     gaps: int
     gap_exchanges: int
+    identity_known: bool | None
+    """Whether it knows the image behind it now; None also where it was told and looks no further."""
 
     @property
     def opaque_ratio(self) -> float | None:
@@ -57,7 +59,7 @@ def parse(body: bytes) -> Report:
     store = _objects(status, "store")
     opaque = [_objects(each, "opaque") for each in routes]
     says_opaque = bool(opaque) and all("bytes" in each for each in opaque)
-    refusal = store.get("error")
+    refusal, identity = store.get("error"), _objects(status, "identity")
     return Report(
         version=str(status.get("version") or "?")[:_MOST_CHARACTERS],
         recording=status["mode"] == "record",
@@ -72,6 +74,7 @@ def parse(body: bytes) -> Report:
         store_error=str(refusal)[:_MOST_CHARACTERS] if refusal else None,
         gaps=sum(_count(each, "gaps") for each in gaps),
         gap_exchanges=sum(_count(each, "exchanges") for each in gaps),
+        identity_known=bool(_count(identity, "known")) if "known" in identity else None,
     )
 
 

@@ -115,6 +115,7 @@ class Board:
                 "last_ship_us": seen.shipping.get("last_us", 0),
                 "seconds_since_last_ship": round(self.since_last_ship(seen), 3),
             },
+            "identity": dict(seen.identity),
             "labels": self.labels(),
             "alerts": self.alerts(),
             "gaps": {

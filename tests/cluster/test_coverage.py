@@ -59,6 +59,14 @@ def test_what_an_older_sidecar_does_not_say_is_unknown_and_not_nought() -> None:
     assert judged(injected_pod("a"), WITH, seen)[0] is State.COVERED
 
 
+@pytest.mark.parametrize(("said", "known"), [({}, True), ({"known": 1}, True), ({"known": 0}, False)])
+def test_a_digest_is_known_when_the_sidecar_has_heard_of_it(said: Object, known: bool) -> None:
+    made = row(injected_pod("a"), "sidecar", WITH, report(identity=said))
+    assert made is not None
+    assert (made.digest is not None) == known
+    assert made.state is State.COVERED
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -100,7 +108,7 @@ def test_without_a_sidecar_the_labels_say_which(asked: Asked, expected: tuple[St
         (
             {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 9, "tls": 3, "http2": 1}}}},
             Reason.OPAQUE,
-            "3 connections of TLS, 1 connections of HTTP/2",
+            "TLS connections: 3, HTTP/2 connections: 1",
         ),
         (
             {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 9, "tls": 0, "http2": 0}}}},
