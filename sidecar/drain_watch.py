@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sidecar.backoff import Backoff
 from sidecar.clock import SystemClock
-from sidecar.cluster.api import Api
+from sidecar.cluster.api import Api, Object
 from sidecar.drain.folder import ASIDE, PodFolder, pod_folder
 from sidecar.drain.judgement import Pods, Verdict, judge, pods_of
 from sidecar.drain.metrics import Metrics
@@ -62,10 +62,16 @@ class Drainer:
         self._pods = pods
         self._metrics = metrics
         self._known: dict[str, Known] = {}
+        self._unsure = False
         self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="drain")
         self._running: dict[str, asyncio.Future[None]] = {}
         self._parallel = parallel
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the API could not say who is alive when it was last asked."""
+        return self._unsure
 
     @property
     def journals(self) -> Mapping[str, Known]:
@@ -77,13 +83,13 @@ class Drainer:
         found = await asyncio.to_thread(self._folders)
         # After the folders: a pod whose folder is there was known to the API before.
         pods = await self._pods.list() if self._pods is not None else None
-        unsure = self._pods is not None and pods is None
-        self._metrics.api_up.set(self._pods is not None and not unsure)
+        self._unsure = self._pods is not None and pods is None
+        self._metrics.api_up.set(self._pods is not None and not self._unsure)
         for name in self._known.keys() - found.keys() - self._running.keys():
             del self._known[name]
         for name, pod in found.items():
             known = self._known.setdefault(name, Known(pod))
-            if name in self._running or unsure:
+            if name in self._running or self._unsure:
                 continue
             quiet = await asyncio.to_thread(self._quiet_s, name, known)
             verdict = judge(pod, pods, quiet, self._after_s)
@@ -190,6 +196,15 @@ class Drainer:
         self._metrics.oldest.set(time.monotonic() - min(since) if since else 0.0)
 
 
+def _slim(pod: Object) -> Object:
+    """What is kept of a pod: a node's may be hundreds, and their specs are long."""
+    metadata = pod.get("metadata") or {}
+    return {
+        "metadata": {key: metadata.get(key) for key in ("uid", "namespace", "name")},
+        "status": {"phase": (pod.get("status") or {}).get("phase")},
+    }
+
+
 class PodSource:
     """The pods of one node, or of the whole cluster, as the API lists them."""
 
@@ -201,7 +216,7 @@ class PodSource:
     async def list(self) -> Pods | None:
         """None while the API cannot be asked: then nobody is taken for gone."""
         try:
-            items, _ = await self._api.list("/api/v1/pods", **self._query)
+            items, _ = await self._api.list("/api/v1/pods", _slim, **self._query)
         except ClusterError as error:
             if str(error) != self._said:
                 log.warning("%s: no journal is touched until it answers", error)

@@ -12,6 +12,7 @@ def selects(item: Mapping[str, Any], namespace: str, query: Mapping[str, str]) -
     fields = {
         "metadata.name": metadata["name"],
         "metadata.namespace": metadata.get("namespace") or "",
+        "spec.nodeName": (item.get("spec") or {}).get("nodeName") or "",
         "status.phase": (item.get("status") or {}).get("phase") or "",
     }
     labels = metadata.get("labels") or {}
