@@ -16,6 +16,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,23 +94,35 @@ def drain(folder: Path, pod: PodFolder, means: Means, clock: Clock, stop: thread
         _remove_empty(folder)
         return None
     _check_files(folder)
+    # Those of a sidecar that was rolled back first: only their own format need be known.
+    every = [*sorted(each for each in journal.glob("format-*") if (each / "lock").exists()), journal]
+    with ExitStack() as locks:
+        shipped = [_ship(each, pod, means, clock, stop, locks) for each in every]
+        aside = any((each / "aside").exists() for each in every)
+        if aside:
+            _set_aside(folder)
+        else:
+            _remove(folder)
+    return Shipped(sum(each.rows for each in shipped), sum(each.bytes for each in shipped), aside)
+
+
+def _ship(
+    journal: Path, pod: PodFolder, means: Means, clock: Clock, stop: threading.Event, locks: ExitStack
+) -> Shipped:
+    """All of one journal, whose lock `locks` keeps."""
     try:
         check(journal)
         lock_fd = acquire_lock(journal)
     except JournalVersion as error:
         raise Refused("newer", str(error)) from error
-    try:
-        settings = _settings(journal, pod, means)
-        before = _known(journal)
-        shipping = Shipping(settings, lock_fd, means.enroller, clock, means.bounds)
-        shipping.run(means.environment, stop)
-        after = _known(journal)
-        _check_shipped(journal)
-        _check_stored(after, settings, means)
-        aside = _set_aside(folder) if (journal / "aside").exists() else _remove(folder)
-    finally:
-        os.close(lock_fd)
-    return Shipped(_grown(before, after, "rows"), _grown(before, after, "bytes"), aside)
+    locks.callback(os.close, lock_fd)
+    settings = _settings(journal, pod, means)
+    before = _known(journal)
+    Shipping(settings, lock_fd, means.enroller, clock, means.bounds).run(means.environment, stop)
+    after = _known(journal)
+    _check_shipped(journal)
+    _check_stored(after, settings, means)
+    return Shipped(_grown(before, after, "rows"), _grown(before, after, "bytes"))
 
 
 def remove_done(root: Path) -> None:
@@ -248,18 +261,16 @@ def _grown(before: Knowledge, after: Knowledge, name: str) -> int:
     return after.shipping.get(name, 0) - before.shipping.get(name, 0)
 
 
-def _remove(folder: Path) -> bool:
+def _remove(folder: Path) -> None:
     done = folder.with_name(DONE + folder.name)
     folder.rename(done)
     sync_folder(folder.parent)
     shutil.rmtree(done, ignore_errors=True)
-    return False
 
 
-def _set_aside(folder: Path) -> bool:
+def _set_aside(folder: Path) -> None:
     folder.rename(folder.with_name(ASIDE + folder.name))
     sync_folder(folder.parent)
-    return True
 
 
 def _remove_empty(folder: Path) -> None:

@@ -16,7 +16,6 @@ import resource
 import selectors
 import socket
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -29,9 +28,9 @@ from sidecar.clock import Clock, SystemClock
 from sidecar.config import Address, Handover, RouteSettings, Settings
 from sidecar.control import ControlServer
 from sidecar.counters import Counters, Global, descriptor_in
-from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion
+from sidecar.errors import ConfigError, JournalError
 from sidecar.identity.static import static_epoch
-from sidecar.journal.folder import acquire_lock, check
+from sidecar.journal_lock import lock_journal
 from sidecar.kill_switch import KillSwitch
 from sidecar.ledger.enrolment import certify
 from sidecar.ledger.note import SigningKey
@@ -48,8 +47,6 @@ log = logging.getLogger("sidecar.run")
 # -P: a `statistics.py` in the user's folder must not become ours.
 RECORDER_COMMAND = (sys.executable, "-P", "-m", "sidecar.recorder")
 ANALYST_COMMAND = (sys.executable, "-P", "-m", "sidecar.pipeline")
-LOCK_WAIT_S = 5.0
-"""The children of a supervisor that was just killed hold its lock until they notice."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +67,6 @@ def run(
 ) -> int:
     """Supervise until a signal; returns the exit code. Raises SidecarError before any child was started."""
     clock = clock or SystemClock()
-    journal = Path(settings.journal)
     for url in filter(None, (settings.store, settings.subjects_store)):
         location = locate(url)
         if location.kind is Kind.DIRECTORY:
@@ -85,7 +81,8 @@ def run(
     settings = with_artifact_digests(settings)
     enroller = enrolment_key(settings)
     with ExitStack() as stack:
-        lock_fd = lock_journal(journal)
+        settings, lock_fd = lock_journal(settings)
+        journal = Path(settings.journal)
         stack.callback(os.close, lock_fd)
         settings, sockets = open_sockets(settings, stack)
         leave(settings)
@@ -263,26 +260,6 @@ def check_statistics(settings: Settings) -> None:
         from sidecar.advising import check_alerts
 
         check_alerts(settings)
-
-
-def lock_journal(folder: Path) -> int:
-    """Check the journal's folder, making it if need be, and take its lock; the descriptor holds it.
-
-    Raises ConfigError for a folder that cannot be written, JournalLocked and JournalVersion.
-    """
-    deadline_s = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            check(folder)
-            return acquire_lock(folder)
-        except JournalLocked:
-            if time.monotonic() >= deadline_s:
-                raise
-            time.sleep(0.02)
-        except JournalVersion:
-            raise
-        except JournalError as error:
-            raise ConfigError(str(error)) from error
 
 
 def raise_descriptor_limit(max_connections: int) -> None:

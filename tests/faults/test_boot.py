@@ -56,15 +56,40 @@ def test_a_corrupt_volume_is_moved_aside_and_the_event_recorded(
     assert len(missing) <= found.missing_count
 
 
-def test_a_newer_journal_is_refused_in_one_line(tmp_path: Path, upstream: ModelServer) -> None:
+def test_a_newer_journal_is_left_as_it_is_and_said_in_one_line_while_traffic_is_recorded(
+    tmp_path: Path, upstream: ModelServer
+) -> None:
     running = Sidecar(tmp_path, upstream.port)
-    running.journal.mkdir()
-    (running.journal / "lock").write_text("sidecar-journal 99\n")
+    journal = running.journal
+    journal.mkdir()
+    (journal / "lock").write_text("sidecar-journal 99\n")
+    (journal / "volume-00000001.lmdb").write_bytes(b"of another format")
+    running.start()
+    try:
+        with Load(running.port) as load:
+            load.more(50)
+        assert load.failed == []
+        assert running.stop() == 0
+    finally:
+        running.end()
+    (line,) = [entry["message"] for entry in running.log() if "format 99" in str(entry.get("message"))]
+    assert f"journal {journal}: format 99, this build reads up to 1" in line
+    assert f"records into {journal / 'format-1'}" in line
+    assert set(load.answered) <= set(read_evidence(running.store).ids)
+    assert (journal / "lock").read_text() == "sidecar-journal 99\n"
+    assert (journal / "volume-00000001.lmdb").read_bytes() == b"of another format"
+
+
+def test_where_both_journals_are_newer_the_start_is_refused_in_one_line(
+    tmp_path: Path, upstream: ModelServer
+) -> None:
+    running = Sidecar(tmp_path, upstream.port)
+    for folder in (running.journal, running.journal / "format-1"):
+        folder.mkdir()
+        (folder / "lock").write_text("sidecar-journal 99\n")
     code, lines = running.refuses()
     assert code == 2
-    assert len(lines) == 1
-    assert str(running.journal) in lines[0]
-    assert "99" in lines[0]
+    assert "99" in lines[-1]
     assert (running.journal / "lock").read_text() == "sidecar-journal 99\n"
 
 
