@@ -220,8 +220,9 @@ async def test_many_silent_sidecars_take_bounded_time_and_each_is_told(kube: Kub
     assert code == 1
     assert loop.time() - started < 10
     assert len(pods) == 40
-    details = {each["detail"] for each in pods.values()}
-    assert details == {"no answer in 1 s", "not asked: 2 s for all of them were over"}
+    details = [each["detail"] for each in pods.values()]
+    assert set(details) == {"no answer in 1 s", "not asked: 2 s for all of them were over"}
+    assert details.count("no answer in 1 s") >= 16, "so many are asked at once"
 
 
 @pytest.mark.parametrize(

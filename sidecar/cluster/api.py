@@ -44,7 +44,7 @@ class Access:
     token_file: Path | None = None
     ca_file: Path | None = None
     token: str | None = field(default=None, repr=False)
-    """Where there is no file of it."""
+    """A file of it wins."""
     ca: bytes | None = None
     """PEM; the machine's authorities where neither this nor a file is given."""
     certificate: bytes | None = None

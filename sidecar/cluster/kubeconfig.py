@@ -142,7 +142,7 @@ def _access(
     return Access(
         server.rstrip("/"),
         token_file=user_folder / str(token_file) if token_file else None,
-        token=str(token) if token is not None and not token_file else None,
+        token=str(token) if token is not None else None,
         ca=ca,
         certificate=certificate,
         key=key,

@@ -48,12 +48,26 @@ async def test_a_failure_comes_again_later_and_later_until_it_succeeds() -> None
         assert await queue.take() == "a"
         waits.append(queue.failed("a"))
     assert waits == [0.02, 0.04, 0.08, 0.08]
-    queue.ask("a")
-    assert await queue.take() == "a", "news does not wait for the next try"
+    assert await queue.take() == "a"
     queue.done("a")
     queue.ask("a")
     assert await queue.take() == "a"
     assert queue.failed("a") == 0.02
+
+
+async def test_news_of_what_failed_does_not_wait_for_its_next_try() -> None:
+    queue: WorkQueue[str] = WorkQueue(lambda: Backoff(600, 600))
+    queue.ask("a")
+    assert await taken(queue) == "a"
+    queue.failed("a")
+    assert await taken(queue) is None
+    queue.ask("a")
+    assert await taken(queue) == "a"
+    queue.done("a")
+    queue.ask("a", 600)
+    queue.ask("a", 0)
+    queue.ask("a", 600)
+    assert [await taken(queue), len(queue)] == ["a", 0]
 
 
 async def test_what_is_gone_is_not_given_out() -> None:
