@@ -59,8 +59,10 @@ def ruleset(interception: Interception) -> str:
     incoming += [_led(port, port) for port in interception.direct] if interception.mesh_uid else []
     chains = _chain("prerouting", incoming)
     if interception.mesh_uid is not None:
+        # A mesh that rewrites probes has its agent call their port from inside the pod.
+        probes = [] if interception.probe_port is None else [_led(interception.probe_port, interception.port)]
         behind = f"meta skuid {interception.mesh_uid} {_led(interception.port, interception.to)}"
-        chains += _chain("output", [behind])
+        chains += _chain("output", [*probes, behind])
     return f"table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{\n{chains}}}\n"
 
 

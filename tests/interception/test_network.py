@@ -128,6 +128,9 @@ def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> No
     assert network.get(f"http://{POD_4}:{PROBE}/").startswith("model saw")
     assert network.get(f"http://{POD_4}:{HEALTH}/readyz") != "failed"
     assert network.get(f"http://{POD_4}:{MODEL}/", network.pod).startswith("model saw")
+    # A mesh's agent that calls a rewritten probe from inside the pod.
+    assert network.get(f"http://127.0.0.1:{PROBE}/", network.pod).startswith("model saw")
+    assert network.get(f"http://{POD_4}:{PROBE}/", network.pod).startswith("model saw")
     assert pod.recorded() == before + 1
 
 

@@ -22,6 +22,7 @@ def test_behind_a_mesh_only_its_proxy_is_led() -> None:
     assert "dport 8080 redirect" not in incoming
     assert "dport 15102 redirect to :15102" in incoming
     assert "meta skuid 1337 fib daddr type local tcp dport 8080 redirect to :15100" in outgoing
+    assert "\tfib daddr type local tcp dport 15101 redirect to :8080" in outgoing
 
 
 @pytest.mark.parametrize(
