@@ -158,7 +158,7 @@ class Analyst:
         True when nothing is left behind. What is left is shipped by the next boot.
         """
         if self._identities is not None:
-            self._identities.patient = False
+            self._identities.hurry()
         while self._now() < deadline_ns:
             self._uploads.ship()
             self._identify()
@@ -203,7 +203,7 @@ class Analyst:
             intake = Intake(self._state.load(), self._analysis, self._suspects, self.counting)
         intake.know(self._live.boot, self._live.epochs)
         if self._identities is not None:
-            self._identities.settle(intake.known, anew=True)
+            self._identities.begin(intake.known)
         if intake.statistics.changed:
             # Statistics that began anew: what they were is not to stay in the state until traffic comes.
             self._wait_since(self._clock.wall_us())
@@ -299,7 +299,7 @@ class Analyst:
             self._give_up("out of memory while reading the journal: the batch is begun again, smaller")
             return True
         if not taken:
-            return False
+            return self._identities is not None and self._identities.news
         if caught_up:
             self._caught_up_us = began_us
         # Behind the traffic, it is known only as far as it was read: panes of what lies ahead stay open.

@@ -81,7 +81,9 @@ async def told(
     """Fills the facts from their source, in the background, until the context ends."""
     async with AsyncExitStack() as stack:
         if facts is not None and settings.identity == "downward":
-            stack.enter_context(_file(settings, facts).followed(LOOK_S))
+            file = _file(settings, facts)
+            facts.look = file.look
+            stack.enter_context(file.followed(LOOK_S))
         elif facts is not None:
             following = asyncio.ensure_future(_follow_pod(settings, facts, environment))
             following.add_done_callback(_say_ended)

@@ -43,8 +43,7 @@ class Identities:
     ) -> None:
         """No container that started before `earliest_us` can have answered (the node has started since).
         `blind`: whether the recorder cannot see that another model has come."""
-        self.patient = True
-        """False at the end, when nothing may wait any more."""
+        self._patient = True
         self._facts, self._boot, self._route, self._clock = facts, boot, route, clock
         self._wait_ns = int(wait_s * 1e9)
         self._earliest_us = earliest_us
@@ -54,6 +53,10 @@ class Identities:
         self._answered_us: dict[int, int] = {}
         """When a model of that number is known to have answered."""
         self._deadlines_ns: dict[int, int] = {}
+        self._told: dict[int, Container] = {}
+        """By number the container that it was found to be: known at once when the journal is read again."""
+        self._changed: set[int] = set()
+        """Epochs that are another thing since `settle` was last asked."""
         self._held: tuple[int, int] | None = None
         """Deadline and version of the facts, when a segment was last held."""
         self._seen_version = -1
@@ -62,9 +65,14 @@ class Identities:
         self._spans: list[Span] = []
         self._numbers: list[int] = []
 
+    def hurry(self) -> None:
+        """Look for news a last time; from now on nothing may wait."""
+        self._facts.look()
+        self._patient = False
+
     def holds(self) -> bool:
         """Whether the segment that was not admitted would not be admitted now either."""
-        if self._held is None or not self.patient:
+        if self._held is None or not self._patient:
             return False
         deadline_ns, version = self._held
         return version == self._facts.version and self._clock.monotonic_ns() < deadline_ns
@@ -81,25 +89,31 @@ class Identities:
             if type(entry) is Exchange:
                 number = entry.epoch
                 if number != passed and entry.route == self._route:
-                    if number not in self._passed and not self._admits(number, entry, known):
+                    if number in self._passed:
+                        passed = number
+                    elif not self._admits(number, entry, known):
                         return False
-                    passed = number
             elif type(entry) is Epoch and (self._boot, entry.route, entry.number) not in known.epochs:
-                known.epochs[self._boot, entry.route, entry.number] = entry
+                container = self._told.get(entry.number) if entry.route == self._route else None
+                epoch = entry if container is None else _identified(entry, container)
+                known.epochs[self._boot, entry.route, entry.number] = epoch
         return True
 
     def _admits(self, number: int, exchange: Exchange, known: Knowledge) -> bool:
         if exchange.outcome in _UNANSWERED:
             return True
         self._answered_us.setdefault(number, _answered_us(exchange))
-        self.settle(known, anew=True)
+        self._changed |= self._settle(known, 0, anew=True)
+        if self._changed:
+            # What was read may be filed under what is no more true: that comes first.
+            return False
         epoch = known.epochs.get((self._boot, self._route, number))
         now_ns = self._clock.monotonic_ns()
         if epoch is None or (epoch.container is None and epoch.image_digest is None):
             age_us = self._clock.wall_us() - exchange.t_request_us
             left_ns = min(max(self._wait_ns - age_us * 1000, 0), self._wait_ns)
             deadline_ns = self._deadlines_ns.setdefault(number, now_ns + left_ns)
-            if self.patient and now_ns < deadline_ns:
+            if self._patient and now_ns < deadline_ns:
                 self._held = deadline_ns, self._facts.version
                 return False
             log.warning(
@@ -111,12 +125,25 @@ class Identities:
         self._passed.add(number)
         return True
 
-    def settle(self, known: Knowledge, read_to_us: int = 0, anew: bool = False) -> set[int]:
+    def settle(self, known: Knowledge, read_to_us: int = 0) -> set[int]:
         """Put what is told into the route's epochs; the numbers of those that are another thing now.
 
-        `read_to_us`: the journal was read to its end then. `anew`: `known` is
-        another than the last time. An epoch that has its leaf gets one more.
+        `read_to_us`: the journal was read to its end then. An epoch that has its leaf gets one more.
         """
+        changed, self._changed = self._changed | self._settle(known, read_to_us), set()
+        return changed
+
+    @property
+    def news(self) -> bool:
+        """Whether `settle` has something to say before anything more may be read."""
+        return bool(self._changed)
+
+    def begin(self, known: Knowledge) -> None:
+        """Put what is told into what was loaded from the last commit; nothing was read since."""
+        self._settle(known, 0, anew=True)
+        self._changed.clear()
+
+    def _settle(self, known: Knowledge, read_to_us: int, anew: bool = False) -> set[int]:
         if self._blind():
             return self._settle_spans(known, anew)
         if self._seen_version == self._facts.version and not anew and not self._open:
@@ -141,7 +168,7 @@ class Identities:
                 each.container.container_id for n, each in mine.items() if n != number and each.container
             ]
             since_us = self._earliest_us if number == 0 else epoch.since_us
-            found = answering(containers, since_us, answered_us, others)
+            found = answering(containers, since_us, answered_us, others) or self._told.get(number)
             if found is not None and not _same(found, epoch.container):
                 mine[number] = self._tell(known, epoch, found)
                 changed.add(number)
@@ -170,6 +197,10 @@ class Identities:
         if tree is not None and epoch.number in tree.epochs:
             due = known.due.setdefault(log_name, [])
             due += [epoch.number] if epoch.number not in due else []
+        before = self._told.get(epoch.number)
+        self._told[epoch.number] = container
+        if _same(container, before):
+            return identified
         log.info(
             "route %s: epoch %d is container %s of image %s, started %d s after 1970",
             self._route,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from sidecar.identity.kubernetes import merged, parse_digest_text
 from sidecar.records import Container
 
 log = logging.getLogger("sidecar.identity")
+
+
+def _no_look() -> None:
+    """News comes by itself."""
 
 
 class Facts:
@@ -27,6 +31,8 @@ class Facts:
         """Annotations that could not be read."""
         self.reachable = True
         """Whether what tells them could be reached at the last try."""
+        self.look: Callable[[], None] = _no_look
+        """Looks for news at once, where that can be done without waiting."""
         self._container = container
         self._lock = threading.Lock()
 

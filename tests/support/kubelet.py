@@ -84,7 +84,7 @@ class Kubelet:
         elif "downwardAPI" in volume:
             files = {each["path"]: self._fact(each["fieldRef"]["fieldPath"]) for each in source["items"]}
         if source:
-            _write_atomically(place, files, source.get("defaultMode", 0o644))
+            write_atomically(place, files, source.get("defaultMode", 0o644))
 
     def _fact(self, path: str) -> bytes:
         metadata = self.pod["metadata"]
@@ -165,7 +165,7 @@ def _entry_point() -> list[str]:
     return found
 
 
-def _write_atomically(place: Path, files: Mapping[str, bytes], mode: int) -> None:
+def write_atomically(place: Path, files: Mapping[str, bytes], mode: int) -> None:
     """A folder of its own, root's, with `..data` and each file's name as symlinks to it."""
     made = place / f"..{len(list(place.iterdir()))}"
     made.mkdir()
