@@ -270,6 +270,23 @@ async def test_labels_of_ones_own_and_none_of_others(kube: KubeApi) -> None:
     )
 
 
+async def test_settings_of_the_namespace_and_of_the_cluster_decide_what_can_be_injected(
+    kube: KubeApi,
+) -> None:
+    await kube.put(PODS, bare_pod("missed"))
+    for of, reason in (
+        ("elsewhere", "not_injectable"),
+        ("risk", "not_injected"),
+        ("sidecar-system", "not_injected"),
+    ):
+        for each in kube.all(CONFIG_MAPS):
+            await kube.delete(CONFIG_MAPS, "sidecar-defaults", each["metadata"]["namespace"])
+        await kube.put(CONFIG_MAPS, defaults(of, store="s3://evidence"))
+        for arguments in ((), ("-n", "risk")):
+            _, pods, _ = await table(kube, *arguments)
+            assert pods["missed"]["reason"] == reason, (of, arguments)
+
+
 async def test_rights_that_are_missing_are_told_and_only_what_can_be_said_is_said(kube: KubeApi) -> None:
     await kube.put(PODS, injected_pod("fraud"))
     await kube.put(SERVICES, {"metadata": {"name": "s", "namespace": "risk"}, "spec": {}})

@@ -38,7 +38,7 @@ class Everything:
 class Acting:
     """A controller over pods that the test holds."""
 
-    def __init__(self, kube: KubeApi, api: Api) -> None:
+    def __init__(self, kube: KubeApi, api: Api, every_s: float) -> None:
         self.kube, self.leads, self.answer = kube, True, b""
         self.pods: dict[tuple[str, str], Object] = {}
         self.metrics = Metrics()
@@ -53,7 +53,7 @@ class Acting:
             "sidecar",
             lambda: self.leads,
             self.metrics,
-            every_s=1.0,
+            every_s,
         )
 
     async def put(self, name: str) -> None:
@@ -78,9 +78,9 @@ class Acting:
 
 
 @asynccontextmanager
-async def acting(kube: KubeApi, leads: bool = True) -> AsyncIterator[Acting]:
+async def acting(kube: KubeApi, leads: bool = True, every_s: float = 1.0) -> AsyncIterator[Acting]:
     async with Api(kube.access, first_wait_s=0.01) as api:
-        made = Acting(kube, api)
+        made = Acting(kube, api, every_s)
         made.leads = leads
         await made.put("a")
         task = asyncio.create_task(made.controller.run())
@@ -143,7 +143,7 @@ async def test_who_does_not_lead_writes_nothing_and_a_new_leader_begins_with_eve
 
 
 async def test_a_pod_that_fails_is_tried_again_and_holds_up_no_other(kube: KubeApi) -> None:
-    async with acting(kube, leads=False) as one:
+    async with acting(kube, leads=False, every_s=600) as one:
         await one.put("b")
         kube.forbidden = {"/pods/a"}
         one.leads = True

@@ -67,6 +67,13 @@ def test_a_digest_is_known_when_the_sidecar_has_heard_of_it(said: Object, known:
     assert made.state is State.COVERED
 
 
+@pytest.mark.parametrize("number", ["Infinity", "-1", "NaN", "1e400", '"3"', "true"])
+def test_a_number_that_is_none_counts_as_nought(number: str) -> None:
+    store = f'{{"lag_seconds": {number}, "lag_records": {number}}}'
+    seen = parse(f'{{"mode": "record", "store": {store}}}'.encode())
+    assert (seen.ship_lag_s, seen.ship_lag_records) == (0, 0)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
