@@ -47,7 +47,7 @@ def parts(arguments: list[str], deep: set[tuple[str, ...]]) -> tuple[tuple[str, 
 
 @pytest.mark.parametrize(("document", "arguments"), lines("kubectl"))
 def test_a_kubectl_line_has_kubectls_flags(document: str, arguments: list[str]) -> None:
-    deep = {
+    deep: set[tuple[str, ...]] = {
         ("create", "secret"),
         ("create", "configmap"),
         ("rollout", "restart"),
