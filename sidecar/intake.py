@@ -20,7 +20,7 @@ from sidecar.ledger.leaf import LeafEncoder
 from sidecar.monitors import Monitor, Monitors
 from sidecar.records import Delivery, Epoch, Event, Exchange, Gap, Message, Observation, Outcome
 from sidecar.sampling import sample_of
-from sidecar.shipping.knowledge import START, Knowledge, LogEnd
+from sidecar.shipping.knowledge import START, Knowledge, LogEnd, MonitorKey
 from sidecar.shipping.rows import DAY_US, GroupKey, RowGroup, log_values
 from sidecar.splitting import Splitter
 from sidecar.suspects import DEATHS, HOPELESS, Suspects
@@ -51,8 +51,8 @@ class Analysis:
     """How exchanges are read, counted and guarded; how a monitor is begun and brought back."""
 
     decoder: Decoder
-    new_monitor: Callable[[], Monitor]
-    restore_monitor: Callable[[bytes], Monitor]
+    new_monitor: Callable[[MonitorKey], Monitor]
+    restore_monitor: Callable[[MonitorKey, bytes], Monitor]
     guard: Guard = field(default_factory=Guard)
 
 

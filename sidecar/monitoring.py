@@ -10,12 +10,15 @@ from typing import TypeVar
 import msgspec
 import yaml
 
+from sidecar.baseline_folder import BaselineFolder
 from sidecar.config import Settings
 from sidecar.errors import ConfigError, UsageError
+from sidecar.late_monitor import LateMonitor
 from sidecar.monitors import Monitor as Watching
 from sidecar.quality.rules import Schema
 from sidecar.quality_rules import checks_of, read_schema, rule_set
 from sidecar.records import TOKEN
+from sidecar.shipping.knowledge import MonitorKey
 from sidecar.statistics.baseline import Baseline
 from sidecar.statistics.decision import Token
 from sidecar.statistics.monitor import Monitor, MonitorSettings
@@ -37,14 +40,35 @@ class Monitoring:
     baseline: Baseline | None = None
     token: Token | None = None
     schema: Schema | None = None
+    folder: BaselineFolder | None = None
+    """Where each model digest has its own baseline; then `baseline` is None."""
 
-    def begin(self) -> Watching:
-        """A monitor that has seen nothing."""
-        return Monitor(self.settings, self.baseline, self.token, self._checks())
+    def begin(self, key: MonitorKey) -> Watching:
+        """A monitor of that route and model digest which has seen nothing."""
+        return self._begin(key, 0)
 
-    def restore(self, state: bytes) -> Watching:
+    def _begin(self, key: MonitorKey, passed: int) -> Watching:
+        folder = self.folder
+        if folder is None:
+            return self._monitor(self.baseline)
+
+        def find() -> Watching | None:
+            found = folder.find(key)
+            return None if found is None else self._monitor(found)
+
+        lacking = f"{' or '.join(folder.names(key))} is not in {folder.path}: put it there"
+        return LateMonitor(find, lacking, self.settings.pane_us, passed)
+
+    def restore(self, key: MonitorKey, state: bytes) -> Watching:
         """The monitor with that state, under today's settings. Raises ValueError if it is none."""
-        return Monitor.restore(state, self.settings, self.baseline, self.token, self._checks())
+        passed = LateMonitor.passed_of(state)
+        if passed is not None:
+            return self._begin(key, passed)
+        baseline = self.baseline if self.folder is None else self.folder.find(key)
+        return Monitor.restore(state, self.settings, baseline, self.token, self._checks())
+
+    def _monitor(self, baseline: Baseline | None) -> Monitor:
+        return Monitor(self.settings, baseline, self.token, self._checks())
 
     def _checks(self) -> Checks | None:
         """A monitor's own: rules may remember what they saw."""
@@ -68,14 +92,25 @@ def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
         coarse=settings.master_key is not None,
         ships=settings.statistics_ship_s > 0,
     )
-    baseline = None
+    baseline = folder = None
     if settings.baseline_file is not None:
-        baseline = _read(settings.baseline_file, "baseline_file", Baseline.decode)
-        try:
-            Plan(baseline, watch)
-        except ValueError as error:
-            raise ConfigError(f"watch_file: {error}") from error
-    return Monitoring(told, baseline, token, schema)
+        path = Path(settings.baseline_file)
+        if path.is_dir():
+            folder = BaselineFolder(path, lambda file: _baseline(file, told, f"baseline_file: {file}: "))
+            folder.check()
+        else:
+            baseline = _baseline(path, told)
+    return Monitoring(told, baseline, token, schema, folder)
+
+
+def _baseline(path: Path, told: MonitorSettings, where: str = "") -> Baseline:
+    """The baseline in a file, if what is watched can be under it. Raises ConfigError."""
+    baseline = _read(str(path), "baseline_file", Baseline.decode)
+    try:
+        Plan(baseline, told.watch)
+    except ValueError as error:
+        raise ConfigError(f"{where}watch_file: {error}") from error
+    return baseline
 
 
 def schema_of(settings: Settings) -> Schema | None:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -67,8 +68,8 @@ class Monitors:
         self,
         known: Knowledge,
         guard: Guard,
-        new_monitor: Callable[[], Monitor],
-        restore_monitor: Callable[[bytes], Monitor],
+        new_monitor: Callable[[MonitorKey], Monitor],
+        restore_monitor: Callable[[MonitorKey, bytes], Monitor],
         counting: AbstractContextManager[object],
     ) -> None:
         """Takes the states out of `known`."""
@@ -86,7 +87,7 @@ class Monitors:
         self._faults: set[type[BaseException]] = set()
         for key, state in known.monitors.items():
             try:
-                monitor = guard.restore(state, restore_monitor)
+                monitor = guard.restore(state, partial(restore_monitor, key))
                 if monitor is None:
                     log.info("statistics of route %s, model %s begin anew: privacy settings changed", *key)
             except ValueError as error:
@@ -95,7 +96,7 @@ class Monitors:
                 monitor = None
             if monitor is None:
                 # What was counted under other rules does not even stay: the next commit writes over it.
-                monitor = guard.watch(new_monitor())
+                monitor = guard.watch(new_monitor(key))
                 self.changed.add(key)
             self.by_key[key] = monitor
         known.monitors = {}
@@ -149,7 +150,7 @@ class Monitors:
         with self._counting:
             monitor = self.by_key.get(key)
             if monitor is None:
-                monitor = self._guard.watch(self._new_monitor())
+                monitor = self._guard.watch(self._new_monitor(key))
                 monitor.follow(self._previous_baseline(key))
                 self.by_key[key] = monitor
             try:

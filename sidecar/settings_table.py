@@ -304,7 +304,8 @@ TABLE: tuple[Setting, ...] = (
         "baseline_file",
         "FILE",
         None,
-        "Baseline made by `sidecar baseline create`, in place of the first exchanges.",
+        "Baseline made by `sidecar baseline create`, in place of the first exchanges; or a folder with one "
+        "for each model digest ([statistics](statistics.md#baselines)).",
     ),
     duration(
         "statistics_ship",

@@ -546,7 +546,7 @@ def test_panes_close_while_the_journal_is_read_without_a_pause_and_by_the_time_o
     bench.clock.advance(3600.0)
     bench.journal.mkdir(exist_ok=True)
     analyst = bench.analyst()
-    analyst._intake.statistics._new_monitor = Timed
+    analyst._intake.statistics._new_monitor = lambda key: Timed()
     for _ in range(3):
         assert analyst.step() == 0.0
     reached = [(now_us, count) for now_us, count in told if now_us < START_US + COUNT * 1_000]

@@ -14,8 +14,13 @@ from click.testing import CliRunner
 from sidecar.baselining import baseline, read_baseline
 from sidecar.cli import main
 from sidecar.config import Address, RouteSettings, Settings
+from sidecar.console.metrics import FAMILIES
+from sidecar.console.snapshot import Snapshot
 from sidecar.errors import ConfigError
+from sidecar.late_monitor import LOOK_EVERY_US
 from sidecar.monitoring import monitoring
+from sidecar.pane_shipping import PaneSource
+from sidecar.records import Observation, Sample
 from sidecar.statistics.monitor import Monitor
 from tests.support.commands import sidecar
 from tests.support.journaled import EPOCH, exchange
@@ -155,7 +160,7 @@ def test_a_monitor_watches_from_the_first_exchange_with_a_given_baseline(tmp_pat
         tmp_path / "b.json",
     )
     told = monitoring(settings(baseline_file=str(tmp_path / "b.json")))
-    monitor = told.begin()
+    monitor = told.begin(("default", ""))
     assert isinstance(monitor, Monitor)
     assert monitor.summary()["state"] == "watching"
     assert monitor.summary()["baseline"]["digest"] == read_baseline(tmp_path / "b.json").digest
@@ -193,3 +198,100 @@ def test_numbers_that_are_moments_can_be_said_to_be(tmp_path: Path) -> None:
         ran = sidecar("baseline", "create", "--from", training, "--epoch", wrong, "--out", made)
         assert (ran.code, len(ran.err.splitlines())) == (2, 1), ran.err
         assert "--epoch" in ran.err
+
+
+ONE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Baselines of one digest and of one route."""
+    found = tmp_path / "baselines"
+    found.mkdir()
+    for name, shift in ((ONE.replace(":", "-"), 0.0), ("pricing", 5.0)):
+        table = written_csv(tmp_path / f"{name}.csv", rows(300, shift))
+        run("create", "--from", table, "--outputs", "y", "--out", found / f"{name}.json")
+    return found
+
+
+def samples(count: int, at_us: int = 10**15) -> list[Sample]:
+    table = rows(count)
+    return [
+        Sample(f"b.r.{n}", at_us + n, 200, 0, 9, Observation("t", 1, {"x": [each["x"]]}, {"y": [each["y"]]}))
+        for n, each in enumerate(table)
+    ]
+
+
+def test_each_digest_or_else_route_has_its_own_baseline(folder: Path) -> None:
+    told = monitoring(settings(baseline_file=str(folder)))
+    means = {}
+    for key in (("default", ONE), ("pricing", OTHER), ("pricing", ""), ("pricing", ONE)):
+        found = told.begin(key).baseline
+        means[key] = round(next(each.mean for each in found.inputs if each.name == "x"))
+    assert means == {("default", ONE): 0, ("pricing", OTHER): 5, ("pricing", ""): 5, ("pricing", ONE): 0}
+
+
+def test_a_digest_without_a_file_is_not_watched_until_there_is_one(folder: Path) -> None:
+    told = monitoring(settings(baseline_file=str(folder)))
+    key = ("default", OTHER)
+    monitor = told.begin(key)
+    monitor.add(samples(30))
+    said = monitor.summary()
+    assert (said["state"], said["passed_exchanges"], said["exchanges"]) == ("no_baseline", 30, 0)
+    assert f"sha256-{'2' * 64}.json or default.json is not in {folder}" in said["trouble"]
+    again = told.restore(key, monitor.state())
+    assert again.summary()["passed_exchanges"] == 30, "over a restart"
+    (folder / "default.json").write_bytes((folder / "pricing.json").read_bytes())
+    again.advance(10**15 + LOOK_EVERY_US)
+    again.add(samples(20))
+    now = again.summary()
+    assert (now["state"], now["exchanges"]) == ("watching", 20)
+    assert now["baseline"]["digest"] == read_baseline(folder / "pricing.json").digest
+    kept = told.restore(key, again.state())
+    assert kept.summary()["exchanges"] == 20
+    assert isinstance(kept, Monitor)
+
+
+def test_the_first_exchanges_make_no_baseline_where_there_is_a_folder(folder: Path) -> None:
+    monitor = monitoring(settings(baseline_file=str(folder), baseline_exchanges=5)).begin(("default", OTHER))
+    monitor.add(samples(50))
+    assert monitor.baseline is None
+
+
+def test_a_file_that_is_wrong_when_it_comes_is_said_and_looked_at_again(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monitor = monitoring(settings(baseline_file=str(folder))).begin(("default", OTHER))
+    (folder / "default.json").write_text("{")
+    monitor.advance(2 * LOOK_EVERY_US)
+    assert "is no baseline" in monitor.summary()["trouble"]
+    assert [each.levelname for each in caplog.records if "is no baseline" in each.message] == ["ERROR"]
+    (folder / "default.json").write_bytes((folder / "pricing.json").read_bytes())
+    monitor.advance(4 * LOOK_EVERY_US)
+    assert monitor.baseline is not None
+
+
+def test_a_folder_with_a_wrong_file_is_refused_at_the_start(folder: Path, tmp_path: Path) -> None:
+    (folder / "..data").mkdir()
+    (folder / "notes.txt").write_text("no baseline, and not looked at")
+    monitoring(settings(baseline_file=str(folder)))
+    (tmp_path / "watch.yaml").write_text("means: [{of: inputs.nothing, tolerance: 1}]")
+    with pytest.raises(ConfigError, match=r"baseline_file: .*\.json: watch_file: means"):
+        monitoring(settings(baseline_file=str(folder), watch_file=str(tmp_path / "watch.yaml")))
+    (folder / "x.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"baseline_file: .*x\.json: is no baseline"):
+        monitoring(settings(baseline_file=str(folder)))
+
+
+def test_a_model_without_a_baseline_is_in_the_metrics_and_ships_no_panes(folder: Path) -> None:
+    monitor = monitoring(settings(baseline_file=str(folder))).begin(("default", OTHER))
+    assert isinstance(monitor, PaneSource)
+    assert (monitor.plan, monitor.take_closed(10**15), list(monitor.alarms())) == (None, [], [])
+    (family,) = (each for each in FAMILIES if each.name == "sidecar_baseline_missing")
+    key = ("default", OTHER)
+
+    class Seen:
+        def summaries(self) -> Any:
+            return [(key, monitor.summary()), (("pricing", ONE), {"state": "watching"})]
+
+    assert family.samples(Seen(), Snapshot()) == [(key, 1), (("pricing", ONE), 0)]  # type: ignore[arg-type]

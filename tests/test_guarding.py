@@ -72,8 +72,8 @@ class Rig:
             DirectorySink(self.store, create=True),
             Analysis(
                 decoder or Decoding(),
-                lambda: Monitor(MonitorSettings(2)),
-                Monitor.restore,
+                lambda key: Monitor(MonitorSettings(2)),
+                lambda key, state: Monitor.restore(state),
                 guard_of(self.settings),
             ),
             sealer_of(BOOT, clock),

@@ -230,6 +230,13 @@ FAMILIES: tuple[Family, ...] = (
         "digest",
     ),
     gauge(
+        "sidecar_baseline_missing",
+        "1 where a model's digest has no baseline in the folder, and is not watched",
+        lambda b, s: [(key, int(seen.get("state") == "no_baseline")) for key, seen in b.summaries()],
+        "route",
+        "digest",
+    ),
+    gauge(
         "sidecar_alarms_open",
         "Alarms of this sidecar alone that are not over; the fleet's are those of `sidecar watch`",
         _alarms,

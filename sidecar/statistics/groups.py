@@ -27,7 +27,7 @@ from sidecar.statistics.field_path import parse_path
 from sidecar.statistics.quantity import TwoSample
 from sidecar.statistics.rows import Rows
 from sidecar.statistics.section import checked, entries
-from sidecar.statistics.slices import JOINT, MISSING, OTHER, Slicing, Value, label_of, slicing
+from sidecar.statistics.slices import JOINT, MISSING, OTHER, Slicing, Value, given_label, slicing
 from sidecar.statistics.strata import Strata, StratumSpec, legitimate_bands, stratum
 from sidecar.statistics.tally import Vector
 
@@ -209,7 +209,7 @@ def _reference(spec: BiasSpec, groups: Slicing, where: str) -> int:
     if spec.reference is None:
         return 0
     parts = spec.reference if isinstance(spec.reference, tuple) else (spec.reference,)
-    label = JOINT.join(label_of(part) or "" for part in parts)
+    label = JOINT.join(given_label(part, f"{where}: reference") for part in parts)
     known = dict(zip(groups.values, range(len(groups.values)), strict=True))
     words = f"reference {label[:40]!r} is none of the groups {', '.join(groups.labels[:10])}"
     checked(label in known, where, words)

@@ -128,6 +128,25 @@ def label_of(value: Any) -> str | None:
     return None if value is None else "(array)"
 
 
+def given_label(value: Any, where: str) -> str:
+    """The label of a value that somebody has written down to be told apart.
+
+    Raises ValueError for none, and for what stands for a redacted value in a
+    report or record: it does not say which.
+    """
+    label = label_of(value)
+    if label is None and not isinstance(value, str):
+        shown = "null" if value is None else str(value)
+        raise ValueError(f"{where}: {shown} is no value to tell apart: rows without one count as missing")
+    for part in str(value).split(JOINT):
+        if part.startswith((CONCEALED, TOKEN, HASHED)):
+            raise ValueError(
+                f"{where}: {part[:40]!r} stands for a redacted value and does not say which: give the value "
+                "itself, which is counted by its token, or leave it out and take those of the baseline"
+            )
+    return label or ""
+
+
 def labels_of(path: FieldPath, rows: Rows) -> list[str | None]:
     """The label of each row's value."""
 
@@ -168,7 +187,7 @@ def slicing(
     if edges:
         return _given_edges(paths, edges, values, where)
     if values:
-        labels = tuple(dict.fromkeys(label for label in map(label_of, values) if label is not None))
+        labels = tuple(dict.fromkeys(given_label(value, where) for value in values))
         if len(labels) > MAX_SLICES:
             raise ValueError(f"{where}: {len(labels)} values; at most {MAX_SLICES} are told apart")
         return Slicing(paths, values=labels)

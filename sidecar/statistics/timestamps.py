@@ -74,7 +74,7 @@ def epoch_unit(name: str, values: Sequence[Any], times_us: npt.NDArray[np.int64]
 
 
 def timestamp_facts(values: Sequence[Any], times_us: npt.NDArray[np.int64] | None, epoch: str = "") -> Facts:
-    """Whether each text (or number in the unit `epoch`) is a moment, and its aspects; no age without times."""
+    """Whether each text (or number, in the unit `epoch`) is a moment, and its aspects; no times, no age."""
     main: list[Any] = []
     places, moments = [], []
     read = _text_moment if not epoch else _number_moment

@@ -113,3 +113,23 @@ def test_every_row_is_in_one_slice_whatever_the_batch(stream: list[Sample], at: 
     parts = [found.codes(Rows(part)) for part in (stream[:at], stream[at:])]
     assert np.concatenate(parts).tolist() == whole.tolist()
     assert set(whole.tolist()) <= set(range(found.size))
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("(redacted)", "'(redacted)' stands for a redacted value"),
+        ("(redacted) 2", "'(redacted) 2' stands for a redacted value"),
+        ("north & (redacted) 1", "'(redacted) 1' stands for a redacted value"),
+        ("redacted:text", "'redacted:text' stands for a redacted value"),
+        ("redacted:0f0f", "'redacted:0f0f' stands for a redacted value"),
+        (None, "null is no value to tell apart"),
+        (float("nan"), "nan is no value to tell apart"),
+    ],
+)
+def test_what_stands_for_a_redacted_value_is_no_group_that_can_be_given(value: Any, words: str) -> None:
+    """It would match no row, and the group would be empty for ever without a word."""
+    with pytest.raises(ValueError, match=r"^bias\[0\]: ") as refused:
+        slicing(["inputs.g"], {}, "bias[0]", values=["a", value])
+    assert words in str(refused.value)
+    assert "\n" not in str(refused.value)

@@ -94,7 +94,9 @@ def main(journal: str, store: str, boot: str, point: str, nth: str, trap: str = 
         tail,
         state,
         sink,
-        Analysis(JsonDecoder(bomb), lambda: Monitor(TOLD), Monitor.restore) if panes else analysis(bomb),
+        Analysis(JsonDecoder(bomb), lambda key: Monitor(TOLD), lambda key, state: Monitor.restore(state))
+        if panes
+        else analysis(bomb),
         sealer,
         Suspects(Path(journal) / "analyst-marker.bin"),
         Limits(batch_bytes=256 * 1024, batch_age_s=0.0),

@@ -131,4 +131,6 @@ class CountingMonitor:
 
 
 def analysis(trap: Callable[[bytes], None] = lambda body: None) -> Analysis:
-    return Analysis(JsonDecoder(trap), CountingMonitor, CountingMonitor.restore)
+    return Analysis(
+        JsonDecoder(trap), lambda key: CountingMonitor(), lambda key, state: CountingMonitor.restore(state)
+    )
