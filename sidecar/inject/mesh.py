@@ -7,16 +7,18 @@ in the output chain, for connections of the proxy's user id.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.inject.pod import annotations_of, child, containers, labels_of, named
+from sidecar.inject.pod import annotations_of, child, children, containers, labels_of, named
 
 PROXIES = {"istio": ("istio-proxy", 1337), "linkerd": ("linkerd-proxy", 2102)}
 """Container, and the user id it has when the pod does not say."""
 OTHER_PROXIES = ("kuma-sidecar", "consul-dataplane", "consul-connect-envoy-sidecar", "osm-envoy")
 """Proxies of meshes whose own rules are not known here."""
+ISTIO_PROBERS = "ISTIO_KUBE_APP_PROBERS"
+"""Variable of Istio's proxy: the probes that it took over from kubelet, as compact JSON, ports as numbers."""
 PROXY_CONTAINERS = frozenset({name for name, _ in PROXIES.values()} | set(OTHER_PROXIES))
 
 
@@ -55,3 +57,21 @@ def _asked_for(pod: Mapping[str, Any], namespace_mesh: str | None) -> str | None
         return "linkerd"
     out = {"istio": istio == "false", "linkerd": linkerd == "disabled", "ambient": mode == "none"}
     return None if namespace_mesh is None or out.get(namespace_mesh) else namespace_mesh
+
+
+def probers_of(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The probes that Istio's agent makes in kubelet's stead: JSON pointer of the text, and the text."""
+    for key in ("containers", "initContainers"):
+        for index, container in enumerate(children(child(pod, "spec"), key)):
+            if container.get("name") != PROXIES["istio"][0]:
+                continue
+            for place, variable in enumerate(children(container, "env")):
+                if variable.get("name") == ISTIO_PROBERS and isinstance(variable.get("value"), str):
+                    yield f"/spec/{key}/{index}/env/{place}/value", variable["value"]
+
+
+def led_past(probers: str, port: int, probe_port: int) -> str:
+    """The same probes with another port in place of one; a quotation mark inside a text is escaped there."""
+    for end in (",", "}"):
+        probers = probers.replace(f'"port":{port}{end}', f'"port":{probe_port}{end}')
+    return probers

@@ -14,7 +14,7 @@ from typing import Any
 
 from sidecar.inject.container import interceptor, recorder, termination, volumes
 from sidecar.inject.interception import Capture, Refusal, choose
-from sidecar.inject.mesh import mesh_of
+from sidecar.inject.mesh import led_past, mesh_of, probers_of
 from sidecar.inject.names import (
     INTERCEPT,
     JOURNAL_VOLUME,
@@ -75,6 +75,7 @@ def inject(pod: Mapping[str, Any], settings: InjectSettings, around: Surrounding
     patch = (
         _annotations(pod, status_text(capture, version))
         + _handlers(pod, capture)
+        + _probers(pod, capture)
         + _port_name(capture)
         + _appended(pod, "volumes", volumes(settings))
     )
@@ -110,7 +111,7 @@ def injected_status(pod: Mapping[str, Any]) -> Object | None:
         return None
     try:
         status = json.loads(annotations_of(pod).get(STATUS, ""))
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return status if isinstance(status, dict) else None
 
@@ -160,6 +161,14 @@ def _handlers(pod: Mapping[str, Any], capture: Capture) -> Patch:
                     continue
                 patch.append({"op": "replace", "path": f"/spec/{key}/{index}/{path}/port", "value": port})
     return patch
+
+
+def _probers(pod: Mapping[str, Any], capture: Capture) -> Patch:
+    """Kubelet's calls that Istio has taken over already: its agent makes them as the proxy's user."""
+    if capture.mode != "redirect":
+        return []
+    found = [(path, text, led_past(text, capture.target.port, PROBE_PORT)) for path, text in probers_of(pod)]
+    return [{"op": "replace", "path": path, "value": led} for path, text, led in found if led != text]
 
 
 def _port_name(capture: Capture) -> Patch:

@@ -40,6 +40,7 @@ from sidecar.inject.policy_literal import (
     object_of,
     quoted,
 )
+from sidecar.inject.policy_probers import probers_led_past
 from sidecar.inject.policy_target import HOOK_PATHS, PROBE_PATHS, actions, number
 from sidecar.inject.policy_variables import variables
 from sidecar.inject.settings import InjectSettings
@@ -173,10 +174,7 @@ def policy(
             for name, expression in _all_variables(settings, around).items()
         ],
         "mutations": [
-            {
-                "patchType": "JSONPatch",
-                "jsonPatch": {"expression": _mutation(settings, version)},
-            }
+            {"patchType": "JSONPatch", "jsonPatch": {"expression": _mutation(settings, version)}},
         ],
     }
     head = {"apiVersion": f"{GROUP}/{api}"}
@@ -282,6 +280,7 @@ def _mutation(settings: InjectSettings, version: str) -> str:
         "[" + _add(annotations + escaped(STATUS), _status(version)) + "]",
         "variables.handlers.map(p, JSONPatch{op: 'replace', path: p, value: "
         f"variables.mode == 'redirect' ? {PROBE_PORT} : variables.port}})",
+        probers_led_past(),
         "(variables.mode == 'port' ? [JSONPatch{op: 'remove', path: '/spec/containers/' + "
         "string(variables.ownerAt) + '/ports/' + string(variables.portAt) + '/name'}] : [])",
         _appended("volumes", _volumes(settings)),

@@ -8,6 +8,7 @@ own inside the pod, which the output chain tells by the proxy's user id.
     outside ──:8080──▶ prerouting ──▶ :15100 recorder ──▶ pod's address:8080 model
     kubelet ──:15101─▶ prerouting ──▶ :8080 model
     outside ──▶ mesh proxy (uid 1337) ──:8080──▶ output ──▶ :15100 recorder ──▶ …:8080 model
+    kubelet ──▶ mesh agent (uid 1337) ─:15101──▶ output ──▶ :8080 model
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ import pytest
 from sidecar.config import Settings, load
 from sidecar.inject import names
 from sidecar.inject.json_patch import apply
+from sidecar.inject.mesh import ISTIO_PROBERS
 from sidecar.inject.patch import ALREADY
 from sidecar.inject.pod import handlers, port_number
 from sidecar.inject.quantity import amount
@@ -130,6 +131,9 @@ def plain(container: dict[str, Any]) -> dict[str, Any]:
         action.pop("port", None)
     for port in copied.get("ports", []):
         port.pop("name", None)
+    for variable in copied.get("env", []):
+        if variable["name"] == ISTIO_PROBERS:
+            variable.pop("value")
     return copied
 
 
@@ -300,3 +304,20 @@ def test_the_sidecar_meets_the_restricted_level(case: Case) -> None:
 def test_a_pod_that_ends_by_itself_gets_a_native_sidecar(case: Case) -> None:
     if case.pod["spec"].get("restartPolicy", "Always") != "Always":
         assert sidecar_of(injected(case))["restartPolicy"] == "Always"
+
+
+def test_probes_that_istio_took_over_are_led_past_the_recorder_too() -> None:
+    (case,) = [each for each in CASES if each.name == "82-istio-rewrote-the-probes"]
+    (before,), (after,) = (
+        [
+            json.loads(variable["value"])
+            for each in pod["spec"]["containers"]
+            for variable in each.get("env", [])
+            if variable["name"] == ISTIO_PROBERS
+        ]
+        for pod in (case.pod, injected(case))
+    )
+    for path, probe in before.items():
+        (kind,) = probe.keys() & {"httpGet", "tcpSocket", "grpc"}
+        led = names.PROBE_PORT if probe[kind]["port"] == 8080 else probe[kind]["port"]
+        assert after[path] == {**probe, kind: {**probe[kind], "port": led}}

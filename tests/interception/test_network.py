@@ -17,6 +17,16 @@ PEERS = str(Path(__file__).with_name("peers.py"))
 MODEL, RECORDER, PROBE, HEALTH, ADMIN = 8080, 15100, 15101, 15102, 15190
 ADDRESSES = [POD_4, f"[{POD_6}]"]
 MESH_USER = 1337
+# What a mesh's own init step does, as Istio's: all that comes in goes to its proxy, and what leaves the pod, too.
+ISTIO = """
+table inet mesh {
+  chain pre { type nat hook prerouting priority -100; tcp dport { 15006, 15008, 15020, 15021, 15090 } return;
+    meta l4proto tcp redirect to :15006; }
+  chain out { type nat hook output priority -100; ip saddr 127.0.0.6 oifname "lo" return;
+    meta skuid != 1337 oifname "lo" return; meta skuid 1337 return; ip daddr 127.0.0.1 return;
+    meta l4proto tcp redirect to :15001; }
+}
+"""
 INTERCEPT = ["--port", str(MODEL), "--to", str(RECORDER), "--probe-port", str(PROBE), "--direct", str(HEALTH)]
 
 
@@ -109,10 +119,7 @@ def test_without_rights_the_command_says_what_it_takes(pod: Pod) -> None:
 @pytest.mark.root
 def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> None:
     network = pod.network
-    # What a mesh's own init step does: all that comes in goes to its proxy, at the usual priority.
-    chain = "chain pre { type nat hook prerouting priority -100; tcp dport != 15006 redirect to :15006; }"
-    mesh = f"table ip mesh {{ {chain}; }}"
-    assert network.run(network.pod, "nft", mesh).returncode == 0
+    assert network.run(network.pod, "nft", ISTIO).returncode == 0
     network.start(
         *(network.pod, sys.executable, PEERS, "proxy", "15006", POD_4, str(MODEL)),
         log=pod.folder / "proxy.log",
@@ -122,8 +129,9 @@ def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> No
     until(lambda: network.get(f"http://{POD_4}:{MODEL}/").startswith("model saw"), "the mesh's proxy")
     until(lambda: pod.recorded() >= 1, "the first record")
     before = pod.recorded()
-    assert network.get(f"http://{POD_4}:{MODEL}/").startswith("model saw")
-    until(lambda: pod.recorded() == before + 1, "the record")
+    for address in ADDRESSES:
+        assert network.get(f"http://{address}:{MODEL}/").startswith("model saw")
+    until(lambda: pod.recorded() == before + 2, "the records")
     # The probes' port and the sidecar's own are not the mesh's to take; another user's call is nobody's.
     assert network.get(f"http://{POD_4}:{PROBE}/").startswith("model saw")
     assert network.get(f"http://{POD_4}:{HEALTH}/readyz") != "failed"
@@ -131,7 +139,15 @@ def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> No
     # A mesh's agent that calls a rewritten probe from inside the pod.
     assert network.get(f"http://127.0.0.1:{PROBE}/", network.pod).startswith("model saw")
     assert network.get(f"http://{POD_4}:{PROBE}/", network.pod).startswith("model saw")
-    assert pod.recorded() == before + 1
+    for address in ADDRESSES:
+        assert network.get(f"http://{address}:{PROBE}/", network.pod, MESH_USER).startswith("model saw")
+    assert pod.recorded() == before + 2
+    # So a dead recorder does not get the model killed there either.
+    pod.recorder.terminate()
+    pod.recorder.wait()
+    assert network.get(f"http://{POD_4}:{MODEL}/") == "failed"
+    assert network.get(f"http://{POD_4}:{PROBE}/", network.pod, MESH_USER).startswith("model saw")
+    assert network.get(f"http://{POD_4}:{PROBE}/").startswith("model saw")
 
 
 @pytest.mark.root
