@@ -20,7 +20,7 @@ from aiohttp import web
 from sidecar.cluster.api import Access
 from sidecar.cluster.certificate import make
 from tests.support.event_rules import problem_of
-from tests.support.selectors import selects
+from tests.support.kube_selectors import selects
 
 Object = dict[str, Any]
 TOKEN = "token-1"
