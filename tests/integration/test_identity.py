@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import subprocess
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from sidecar.identity.kubernetes import annotation_for
 from sidecar.inject.names import DIGEST
+from tests.support.kube_api import KubeApi
 from tests.support.kubelet import write_atomically
 from tests.support.model_pod import Asking, ModelPod, digest_of
 from tests.support.running import SIDECAR, Sidecar, fetch, running_sidecar, until
@@ -176,4 +180,145 @@ def test_what_nobody_told_in_time_is_sealed_as_unknown_and_said_in_a_later_leaf(
     assert [leaf["image_digest"] for leaf in of_b] == [None, digest_of("b")]
     assert of_b[1]["since_us"] % 1_000_000 == 0
     assert of_b[1]["source"] == "kubernetes"
+    verified(running.store)
+
+
+def test_where_the_model_cannot_be_seen_its_start_decides_and_what_is_not_sealed_is_labelled_anew(
+    tmp_path: Path, pod: ModelPod
+) -> None:
+    told = Annotations(tmp_path / "pod")
+    with running_sidecar(
+        tmp_path,
+        pod.port,
+        # Not an address as the kernel writes it: whatever it leads to, it need not be in this namespace.
+        upstream=f"http://0x7f000001:{pod.port}",
+        identity="downward",
+        identity_file=str(told.file),
+        batch_age="60s",
+    ) as running:
+        pod.start("a")
+        told.annotate(pod)
+        told.write()
+        assert running.says("cannot be seen")
+        with Asking(running.port) as asking:
+            asking.until_more("a")
+            pod.stop()
+            # So that the seconds of one's end and the other's start differ.
+            time.sleep(1.5)
+            pod.start("b")
+            asking.until_more("b")
+            until(lambda: running.status()["analyst"]["exchanges"] >= sum(asking.answers.values()), "reading")
+            told.annotate(pod)
+            told.write()
+            until(lambda: metric(running, "sidecar_identity_epochs_total") == 2, "the news of b")
+            asking.until_more("b")
+        assert running.stop() == 0
+    true_to(labels(running.store), asking)
+    verified(running.store)
+
+
+class ApiServer:
+    """A scripted API server over TLS in a thread of its own; its methods may be called from any other."""
+
+    def __init__(self, folder: Path) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self.folder = folder
+        self.api = KubeApi(folder)
+
+    def __enter__(self) -> ApiServer:
+        self.folder.mkdir()
+        self._thread.start()
+        self.wait(self.api.__aenter__())
+        (self.folder / "ca.crt").write_bytes((self.folder / "api-ca.crt").read_bytes())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait(self.api.__aexit__())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def wait(self, work: Coroutine[Any, Any, object]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+
+    def put(self, pod: Row) -> None:
+        self.wait(self.api.put("/api/v1/pods", pod))
+
+    def do(self, work: Callable[[], object]) -> None:
+        async def run() -> None:
+            work()
+
+        self.wait(run())
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ApiServer]:
+    with ApiServer(tmp_path / "token") as server:
+        yield server
+
+
+def test_the_pod_is_followed_through_the_api_whatever_becomes_of_its_watch(
+    tmp_path: Path, pod: ModelPod, server: ApiServer
+) -> None:
+    api = server.api
+    api.fail(web.Response(status=503), part="/pods")
+    with running_sidecar(
+        tmp_path,
+        pod.port,
+        identity="pod",
+        identity_api=api.access.url,
+        identity_token=str(server.folder),
+        namespace="risk",
+        pod_name="mortgage-0",
+        pod_uid="u-1",
+        model_container="model",
+        identity_wait="15s",
+    ) as running:
+        # A pod of this name that is gone, and another one beside.
+        other = pod.object()
+        other["metadata"]["name"] = "mortgage-1"
+        server.put(other)
+        pod.start("a")
+        gone = pod.object()
+        gone["metadata"]["uid"] = "u-0"
+        gone["status"]["containerStatuses"][0]["imageID"] = f"registry.example/m@{digest_of('z')}"
+        gone["status"]["containerStatuses"][0]["containerID"] = "containerd://z"
+        server.put(gone)
+        with Asking(running.port) as asking:
+            asking.until_more("a")
+            first = pod.object()
+            server.put(first)
+            until(lambda: metric(running, "sidecar_identity_known") == 1, "the first news")
+            # The watch is cut, and what happens meanwhile is forgotten: 410, and the pod is listed again.
+            server.do(lambda: api.fail("cut", part="watch=1", times=2))
+            server.do(api.cut_watches)
+            pod.restart("b")
+            asking.until_more("b")
+            until(lambda: metric(running, "sidecar_identity_waiting") == 1, "records to wait")
+            server.put(pod.object())
+            server.do(api.compact)
+            until(lambda: metric(running, "sidecar_identity_waiting") == 0, "the news of b")
+            asking.until_more("b")
+            # Old news comes after new, and twice; the API is away while the container is replaced.
+            server.put(first)
+            server.put(first)
+            server.do(lambda: api.fail(web.Response(status=429), part="/pods", times=2))
+            server.do(api.cut_watches)
+            pod.restart("b.2")
+            asking.until_more("b.2")
+            pod.restart("c")
+            asking.until_more("c")
+            server.put(pod.object())
+            until(lambda: metric(running, "sidecar_identity_epochs_total") == 4, "c to be read")
+            until(lambda: metric(running, "sidecar_identity_waiting") == 0, "the news of c")
+            asking.until_more("c")
+        assert running.stop() == 0
+    found = labels(running.store)
+    # Of b.2 nobody said which image it was: not the image of the one before, and not that of the next.
+    assert {digest for (name, digest) in found if name == "b.2"} == {None}
+    assert {digest for (name, digest) in found if name != "b.2" and digest != digest_of(name)} == set()
+    assert sum(found.values()) == sum(asking.answers.values())
+    assert any(query.get("watch") for _, _, query in api.requests)
+    assert all(query.get("fieldSelector") == "metadata.name=mortgage-0" for _, _, query in api.requests)
+    assert not running.tracebacks()
     verified(running.store)
