@@ -18,7 +18,7 @@ from sidecar.cluster.admin import admin_app
 from sidecar.cluster.annotator import Annotator
 from sidecar.cluster.api import Access, Api, Object
 from sidecar.cluster.asking import directly, through_api
-from sidecar.cluster.controller import Controller, Metrics
+from sidecar.cluster.controller import AT_ONCE, EACH_S, Controller, Metrics
 from sidecar.cluster.events import Events
 from sidecar.cluster.lease import Leader
 from sidecar.cluster.reflector import Reflector
@@ -41,7 +41,6 @@ log = logging.getLogger("sidecar.controller")
 
 LEASE = "sidecar-controller"
 LIVING = "status.phase!=Succeeded,status.phase!=Failed"
-_ANSWERS_S = 6.0
 _LISTEN = Parsed("HOST:PORT", parse_listen)
 
 
@@ -135,14 +134,14 @@ async def serve(options: Options, stop: asyncio.Event) -> None:
     """Runs the controller until `stop` is set. Raises SidecarError when it cannot."""
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(Api(options.access, connections=64))
+        api = await stack.enter_async_context(Api(options.access, connections=AT_ONCE + 16))
         known = ClusterKnowledge(api, options.namespace, options.image, __version__)
         judge = FollowedModelPods(known, known, options.marks, options.namespace)
         leader = Leader(api, options.namespace, LEASE, options.identity)
         session = await stack.enter_async_context(
             aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=64, force_close=True),
-                timeout=aiohttp.ClientTimeout(total=_ANSWERS_S),
+                connector=aiohttp.TCPConnector(limit=AT_ONCE, force_close=True),
+                timeout=aiohttp.ClientTimeout(total=EACH_S),
             )
         )
 

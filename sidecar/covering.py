@@ -16,7 +16,7 @@ from sidecar.cluster.api import SERVICE_ACCOUNT, Access, Api
 from sidecar.cluster.asking import ask_all, directly, through_api
 from sidecar.cluster.coverage import Answer, Row, State, row, summary
 from sidecar.cluster.kubeconfig import read, run_plugin
-from sidecar.cluster.snapshot import Snapshot, look
+from sidecar.cluster.snapshot import Snapshot, look, pods
 from sidecar.cluster.versions import is_openshift, versions
 from sidecar.controlling import LIVING, marked
 from sidecar.coverage_table import lines
@@ -200,11 +200,12 @@ def _access(
 async def _rows(question: Question) -> tuple[list[Row], list[str]]:
     """The rows, sorted, and what is to be known of them. Raises ClusterError."""
     async with Api(question.access, tries=3, timeout_s=_API_S, connections=AT_ONCE) as api:
-        snapshot = await look(api, question.namespaces, DEFAULTS, question.system, LIVING)
+        snapshot = await look(api, question.namespaces, DEFAULTS, question.system)
         server, oldest = await versions(api)
         around = Surroundings(oldest, server, await is_openshift(api))
         judge = ModelPods(Seen(snapshot, around, question.system), question.marks, question.system)
-        judged = [(pod, asked) for pod in snapshot.pods if (asked := judge.asked(pod)) is not None]
+        every = await pods(api, question.namespaces, judge.keep, LIVING)
+        judged = [(pod, asked) for pod in every if "spec" in pod and (asked := judge.asked(pod)) is not None]
         answers = await _answers(question, api, [pod for pod, asked in judged if asked.mode is not None])
     made = [row(pod, SIDECAR, asked, answers.get(_key(pod))) for pod, asked in judged]
     rows = sorted((each for each in made if each is not None), key=lambda each: (each.namespace, each.pod))

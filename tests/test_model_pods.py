@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.cluster.coverage import Asked
 from sidecar.inject.review import Namespace
@@ -118,6 +120,31 @@ def test_a_status_without_a_sidecar_is_not_believed() -> None:
     pod = injected_pod("q")
     pod["metadata"]["annotations"][STATUS] = '{"mode": ["x"], "container": 3}'
     assert (asked(pod).mode, asked(pod).container) == ("?", None)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+said = st.dictionaries(st.sampled_from(["mode", "container", "port", "listen", "mesh", "x"]), json_values)
+
+
+@given(
+    status=said, digest=json_values | st.text(max_size=9), mode=st.sampled_from(["redirect", "shift", "x"])
+)
+def test_whatever_a_pods_annotations_say_it_is_judged(status: Object, digest: Any, mode: str) -> None:
+    pod = injected_pod("p")
+    for text in (
+        json.dumps(status),
+        json.dumps({"mode": mode, "container": "model"} | status),
+        "[" * 100_000,
+    ):
+        pod["metadata"]["annotations"] |= {STATUS: text, DIGEST: json.dumps(digest)}
+        judging = judge(Known({INJECT: "enabled"}, services=[service(8080)]))
+        assert judging.asked(pod) is not None
+        judging.annotation(pod)
+        judging.ignored(pod)
 
 
 def service(target: int | str, **selector: str) -> Object:

@@ -15,6 +15,7 @@ from sidecar.cluster.report import Report, parse
 from sidecar.errors import ClusterError
 
 STATUS = "/api/v1/status"
+NOT_ASKED = "not asked: the time for all of them was over"
 _MOST_BYTES = 8 * 2**20
 _MOST_CHARACTERS = 200
 
@@ -72,7 +73,10 @@ def directly(session: aiohttp.ClientSession, port: int) -> Fetch:
 async def ask_all(
     pods: Iterable[Object], fetch: Fetch, at_once: int = 16, each_s: float = 5.0, all_s: float = 60.0
 ) -> list[Answer]:
-    """What each pod's sidecar says, in the order of the pods; a text where it says nothing."""
+    """What each pod's sidecar says, in the order of the pods; a text where it says nothing.
+
+    They are asked in that order, and those that `all_s` leaves no time for are NOT_ASKED.
+    """
     gate = asyncio.Semaphore(at_once)
 
     async def ask(pod: Object) -> Report | str:
@@ -95,6 +99,5 @@ async def ask_all(
     finally:
         for task in tasks:
             task.cancel()
-    late = f"not asked: {all_s:g} s for all of them were over"
     await asyncio.gather(*tasks, return_exceptions=True)
-    return [late if task.cancelled() else task.result() for task in tasks]
+    return [NOT_ASKED if task.cancelled() else task.result() for task in tasks]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -16,8 +17,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from sidecar.cluster.annotator import Annotator
 from sidecar.cluster.api import Object
-from sidecar.cluster.asking import Fetch, ask_all
-from sidecar.cluster.coverage import Answer, Asked, Reason, Row, row
+from sidecar.cluster.asking import NOT_ASKED, Fetch, ask_all
+from sidecar.cluster.coverage import Asked, Reason, Row, row
 from sidecar.cluster.coverage_metrics import CoverageCollector
 from sidecar.cluster.events import Events, Notice
 from sidecar.cluster.reflector import Key
@@ -27,6 +28,9 @@ from sidecar.errors import ClusterError
 log = logging.getLogger("sidecar.controller")
 
 WORKERS = 4
+AT_ONCE = 64
+EACH_S = 4.0
+"""Sidecars are asked so many at once, and each is given this long."""
 NOT_INJECTED = "SidecarNotInjected"
 NOT_COVERING = "SidecarNotCovering"
 SETTING_IGNORED = "SidecarSettingIgnored"
@@ -157,17 +161,18 @@ class Controller:
         every = [pod for pod in self._pods.values() if "spec" in pod]
         judged = [(pod, asked) for pod in every if (asked := self._judge.asked(pod)) is not None]
         self._metrics.pods.set(len(judged))
-        answers: dict[str, Answer] = {}
         reachable = [pod for pod, asked in judged if asked.mode is not None]
-        for pod, answer in zip(reachable, await ask_all(reachable, self._fetch), strict=True):
-            answers[_uid(pod)] = answer
+        # In another order each time: where many hang, the same ones would never be asked.
+        random.shuffle(reachable)
+        said = await ask_all(reachable, self._fetch, AT_ONCE, EACH_S)
+        answers = {_uid(pod): answer for pod, answer in zip(reachable, said, strict=True)}
         rows, uncovered = [], set()
         for pod, asked in judged:
             made = row(pod, self._sidecar, asked, answers.get(_uid(pod)))
             if made is None:
                 continue
             rows.append(made)
-            if made.reason is not None and asked.mode is not None:
+            if made.reason is not None and asked.mode is not None and made.detail != NOT_ASKED:
                 uncovered.add(_uid(pod))
             await self._tell(pod, made)
         self._uncovered = uncovered
@@ -178,7 +183,7 @@ class Controller:
     async def _tell(self, pod: Object, made: Row) -> None:
         if made.reason in _ASKED_IN_VAIN:
             await self._tell_one(_about(pod, NOT_INJECTED, f"not recorded: {made.detail}", "Injecting"))
-        elif made.reason is not None and made.mode is not None and _uid(pod) in self._uncovered:
+        elif made.reason is not None and made.detail != NOT_ASKED and _uid(pod) in self._uncovered:
             # At the second look in a row: a sidecar that starts, or one lost answer, is no news.
             note = f"not recorded ({made.reason}): {made.detail}"
             # The detail may be other words each time; the reason says whether it is news.

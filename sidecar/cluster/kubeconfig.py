@@ -88,7 +88,7 @@ def _file(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: {error.strerror}: give a kubeconfig that can be read") from error
     try:
         value = yaml.safe_load(data) if len(data) <= _MOST_BYTES else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
         raise UsageError(f"{path}: is no YAML{line}: give a kubeconfig") from error
@@ -198,7 +198,7 @@ def _executed(
         status = credential["status"]
         token = status.get("token")
         certificate, key = status.get("clientCertificateData"), status.get("clientKeyData")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ClusterError(
             f"exec plugin {command}: its output is no ExecCredential: run it by hand"
         ) from error

@@ -50,7 +50,7 @@ def parse(body: bytes) -> Report:
     """Raises ValueError, phrased to follow "its answer", for what is no status."""
     try:
         status = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("is no JSON") from error
     if not isinstance(status, dict) or status.get("mode") not in ("record", "splice_only"):
         raise ValueError("is no status of a sidecar")

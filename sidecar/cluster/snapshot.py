@@ -1,8 +1,8 @@
-"""What one look at a cluster, or at some of its namespaces, finds: pods, and what is needed to judge them."""
+"""What one look at a cluster, or at some of its namespaces, finds."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
@@ -12,9 +12,8 @@ from sidecar.errors import ClusterError
 
 @dataclass(slots=True)
 class Snapshot:
-    """Objects as the API gave them, by namespace where they have one."""
+    """What is needed to judge pods, as the API gave it; by namespace."""
 
-    pods: list[Object] = field(default_factory=list)
     namespaces: dict[str, Object] = field(default_factory=dict)
     config_maps: dict[str, Object] = field(default_factory=dict)
     """Of the one name that was asked for."""
@@ -22,16 +21,12 @@ class Snapshot:
     """None where they may not be read."""
 
 
-async def look(
-    api: Api, namespaces: Sequence[str], config_map: str, system_namespace: str, field_selector: str
-) -> Snapshot:
+async def look(api: Api, namespaces: Sequence[str], config_map: str, system_namespace: str) -> Snapshot:
     """All namespaces when none is named. `config_map` is read in each, and in the system's.
 
     Raises ClusterError; a namespace that does not exist is one.
     """
     found = Snapshot()
-    named = f"metadata.name={config_map}"
-    places = [f"/namespaces/{quote(name)}" for name in namespaces] or [""]
     if namespaces:
         for name in namespaces:
             found.namespaces[name] = await api.get(f"/api/v1/namespaces/{quote(name)}")
@@ -41,13 +36,26 @@ async def look(
     else:
         items, _ = await api.list("/api/v1/namespaces")
         found.namespaces = {str(each["metadata"]["name"]): each for each in items}
-    for place in places:
-        items, _ = await api.list(f"/api/v1{place}/configmaps", fieldSelector=named)
+    for place in _places(namespaces):
+        items, _ = await api.list(f"{place}/configmaps", fieldSelector=f"metadata.name={config_map}")
         found.config_maps |= {str(each["metadata"]["namespace"]): each for each in items}
-        items, _ = await api.list(f"/api/v1{place}/pods", fieldSelector=field_selector)
-        found.pods += items
-        await _services(api, f"/api/v1{place}/services", found)
+        await _services(api, f"{place}/services", found)
     return found
+
+
+async def pods(
+    api: Api, namespaces: Sequence[str], keep: Callable[[Object], Object], field_selector: str
+) -> list[Object]:
+    """What `keep` makes of the pods of these namespaces, of all when none is named. Raises ClusterError."""
+    found: list[Object] = []
+    for place in _places(namespaces):
+        items, _ = await api.list(f"{place}/pods", keep, fieldSelector=field_selector)
+        found += items
+    return found
+
+
+def _places(namespaces: Sequence[str]) -> list[str]:
+    return [f"/api/v1/namespaces/{quote(name)}" for name in namespaces] or ["/api/v1"]
 
 
 async def _services(api: Api, path: str, found: Snapshot) -> None:

@@ -74,6 +74,11 @@ def test_a_number_that_is_none_counts_as_nought(number: str) -> None:
     assert (seen.ship_lag_s, seen.ship_lag_records) == (0, 0)
 
 
+def test_an_answer_that_is_nested_without_end_is_no_status() -> None:
+    with pytest.raises(ValueError, match="is no JSON"):
+        parse(b"[" * 1_000_000)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
