@@ -124,7 +124,9 @@ def _varying(
     for key in dict.fromkeys((*most, *(key for each in made.values() for key in each))):
         values = {known: each.get(key) for known, each in made.items()}
         if None not in values.values():
-            yield key, "", decided(conditions, values, lambda value: _dyn(value, holes))
+            value = decided(conditions, values, lambda value: literal(value, holes))
+            # As a whole, so that it is seen to be of the type of the other values.
+            yield key, "", f"dyn({value})"
         else:
             yield key, "?", decided(conditions, values, lambda value: _option(value, holes))
 

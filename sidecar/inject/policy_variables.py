@@ -109,8 +109,8 @@ def _mesh_variables() -> dict[str, str]:
     others = literal(list(OTHER_PROXIES), {})
     labels, notes = "variables.labels", "variables.annotations"
     istio = (
-        f"[{labels}[?'sidecar.istio.io/inject'].orValue(''), {notes}[?'sidecar.istio.io/inject'].orValue('')]"
-        ".filter(s, s != '')"
+        f"[string({labels}[?'sidecar.istio.io/inject'].orValue('')), "
+        f"string({notes}[?'sidecar.istio.io/inject'].orValue(''))].filter(s, s != '')"
     )
     linkerd = f"{notes}[?'linkerd.io/inject'].orValue('')"
     dataplane = f"{labels}[?'istio.io/dataplane-mode'].orValue('')"
@@ -131,7 +131,7 @@ def _mesh_variables() -> dict[str, str]:
         "istioWish": first(istio, "''"),
         # Name and user id of the proxies that are there, then of the one to come.
         "meshes": f"{' + '.join(proxies)} + "
-        f"object.spec.containers.filter(c, c.name in {others}).map(c, [c.name, ''])",
+        f"object.spec.containers.filter(c, c.name in {others}).map(c, [string(c.name), ''])",
         "expectedMesh": f"{dataplane} == 'ambient' || "
         f"{notes}[?'ambient.istio.io/redirection'].orValue('') == 'enabled' ? 'ambient' : "
         f"variables.istioWish == 'true' ? 'istio' : {linkerd} in ['enabled', 'ingress'] ? 'linkerd' : "
@@ -141,7 +141,7 @@ def _mesh_variables() -> dict[str, str]:
             f"variables.expectedMesh == {quoted(name)} ? [{quoted(name)}, {quoted(str(uid))}] : "
             for name, (_, uid) in PROXIES.items()
         )
-        + "[variables.expectedMesh, '']",
+        + "[string(variables.expectedMesh), '']",
         "meshed": "variables.mesh[0] != ''",
     }
 

@@ -6,7 +6,6 @@ strings (version 2), optionals, `quantity` and `JSONPatch`.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Any
@@ -18,7 +17,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, json_format, struct
 from sidecar.inject.quantity import amount
 
 Object = dict[str, Any]
-_NAMES = ("object", "oldObject", "request", "namespaceObject", "params", "variables")
+NAMES = ("object", "oldObject", "request", "namespaceObject", "params")
 
 
 def _patch_type() -> descriptor_pb2.FileDescriptorProto:
@@ -40,10 +39,18 @@ def _patch_type() -> descriptor_pb2.FileDescriptorProto:
     return file
 
 
+Types = Mapping[str, Any]
+"""Of variables, by name."""
+
+
 @cache
-def environment() -> Any:
+def _pool() -> Any:
     pool = descriptor_pool.Default()
     pool.Add(_patch_type())
+    return pool
+
+
+def environment(types: Types) -> Any:
     text, whole = cel.Type.STRING, cel.Type.INT
     functions = [
         cel.FunctionDecl("quantity", [cel.Overload("quantity", text, [text], impl=lambda value: value)]),
@@ -54,9 +61,9 @@ def environment() -> Any:
     ]
     strings = cel.NewEnvConfigFromYaml("name: kubernetes\nextensions:\n- name: strings\n  version: 2\n")
     return cel.NewEnv(
-        pool,
+        _pool(),
         strings,
-        variables=dict.fromkeys(_NAMES, cel.Type.DYN),
+        variables=dict.fromkeys(NAMES, cel.Type.DYN) | dict(types),
         extensions=[ext_optional.ExtOptional()],
         functions=functions,
     )
@@ -68,42 +75,57 @@ def _compared(one: str, other: str) -> int:
 
 
 @cache
+def _untyped() -> Any:
+    return environment({"variables": cel.Type.DYN})
+
+
+@cache
 def compiled(expression: str) -> Any:
-    return environment().compile(expression)
+    """An expression that stands alone: nothing is known of its variables' types."""
+    return _untyped().compile(expression)
 
 
 def evaluated(expression: str, given: Mapping[str, Any]) -> Any:
     """The value. Raises ValueError for an error of evaluation."""
-    value = compiled(expression).eval(data=dict(given))
+    return value_of(compiled(expression), given)
+
+
+def value_of(program: Any, given: Mapping[str, Any]) -> Any:
+    value = program.eval(data=dict(given))
     if value.type() == cel.Type.ERROR:
         raise ValueError(str(value.plain_value()))
     return value.plain_value()
 
 
-def mutated(policy: Mapping[str, Any], pod: Object, namespace: Object) -> list[Object] | None:
-    """The JSON patch; None when a match condition is false."""
-    spec = policy["spec"]
-    given: Object = dict.fromkeys(_NAMES)
-    given |= {"object": pod, "namespaceObject": namespace, "request": {"operation": "CREATE"}}
-    if not all(evaluated(each["expression"], given) for each in spec["matchConditions"]):
-        return None
-    expressions = {each["name"]: each["expression"] for each in spec["variables"]}
-    (mutation,) = spec["mutations"]
-    expression = mutation["jsonPatch"]["expression"]
-    given["variables"] = {}
-    for name in _needed(expression, expressions):
-        try:
-            given["variables"][name] = evaluated(expressions[name], given)
-        except ValueError:
-            # As there: an error counts only where the variable is asked for, here as a missing key.
-            continue
-    return [_operation(each) for each in evaluated(expression, given)]
+class Policy:
+    """A policy's programs. Each variable is checked with the types that those before it turned out to have."""
 
+    def __init__(self, policy: Mapping[str, Any]) -> None:
+        spec = policy["spec"]
+        alone = environment({})
+        self.conditions = [alone.compile(each["expression"]) for each in spec["matchConditions"]]
+        self.variables: dict[str, Any] = {}
+        types: dict[str, Any] = {}
+        for each in spec["variables"]:
+            program = environment(types).compile(each["expression"])
+            self.variables[f"variables.{each['name']}"] = program
+            types[f"variables.{each['name']}"] = program.return_type()
+        (mutation,) = spec["mutations"]
+        self.mutation = environment(types).compile(mutation["jsonPatch"]["expression"])
 
-def _needed(expression: str, expressions: Mapping[str, str]) -> list[str]:
-    """The variables in their order: each may use those before it."""
-    assert set(re.findall(r"variables\.(\w+)", expression)) <= expressions.keys()
-    return list(expressions)
+    def patch(self, pod: Object, namespace: Object) -> list[Object] | None:
+        """The JSON patch; None when a match condition is false."""
+        given: Object = dict.fromkeys(NAMES)
+        given |= {"object": pod, "namespaceObject": namespace, "request": {"operation": "CREATE"}}
+        if not all(value_of(each, given) for each in self.conditions):
+            return None
+        for name, program in self.variables.items():
+            try:
+                given[name] = value_of(program, given)
+            except ValueError:
+                # As there: an error counts only where the variable is asked for, here as one that is missing.
+                continue
+        return [_operation(each) for each in value_of(self.mutation, given)]
 
 
 def _operation(message: Any) -> Object:
