@@ -228,6 +228,9 @@ class Identities:
                 self._tell(known, epoch, span.container)
                 changed.add(number)
         self._passed.intersection_update(self._numbers)
+        # Of a second that may be either's nobody will say more.
+        unclear = [n for n, span in zip(self._numbers, self._spans, strict=True) if span.container is None]
+        self._passed.update(unclear)
         return changed | set(before) if before != self._numbers else changed
 
     def _number(self, known: Knowledge, place: int, span: Span) -> int:

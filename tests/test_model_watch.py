@@ -1,0 +1,121 @@
+"""The recorder's look at its model: real sockets come and go, and the numbers of the epochs with them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from sidecar.clock import ManualClock
+from sidecar.config import Address
+from sidecar.counters import Counters, Route
+from sidecar.model_watch import LOOK_NS, ModelWatch
+from sidecar.proxy.capture import CaptureBudget
+from sidecar.proxy.route_context import RouteContext
+from sidecar.records import Epoch
+
+DIGEST = "sha256:" + "ab" * 32
+
+
+class Rig:
+    """A route, its counters, and the epochs that reached the journal."""
+
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self.clock = ManualClock()
+        self.counters = Counters.create(folder, "boot", ["default"])
+        self.epochs: list[Epoch] = []
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.upstream = Address(host, free.getsockname()[1])
+        self.model: socket.socket | None = None
+
+    def watch(self) -> ModelWatch:
+        """A recorder of this boot begins."""
+        slots, base = self.counters.slots, self.counters.base("default")
+        nothing = cast(Any, None)
+        budget = CaptureBudget(1 << 20, 1 << 20)
+        self.context = RouteContext("default", self.clock, slots, base, budget, nothing, nothing)
+        first = Epoch("default", 0, "m", DIGEST, None, "flag", 1)
+        watch = ModelWatch(self.context, self.counters, self, first, self.upstream, self.clock)
+        watch.begin()
+        self.context.look = watch.look
+        return watch
+
+    def epoch(self, epoch: Epoch) -> None:
+        self.epochs.append(epoch)
+
+    def come(self) -> None:
+        self.model = socket.create_server(("127.0.0.1", self.upstream.port))
+
+    def go(self) -> None:
+        assert self.model is not None
+        self.model.close()
+
+    def answering(self) -> int:
+        self.clock.advance(LOOK_NS / 1e9)
+        return self.context.answering()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Rig:
+    return Rig(tmp_path)
+
+
+def test_models_that_follow_one_another_are_numbered(rig: Rig) -> None:
+    rig.watch()
+    assert rig.answering() == 0
+    rig.come()
+    assert rig.answering() == 0
+    seen_us = rig.clock.wall_us()
+    rig.go()
+    assert [rig.answering(), rig.answering()] == [1, 1]
+    rig.come()
+    assert rig.answering() == 1
+    # Nothing that was said of the first model is said of the next.
+    assert rig.epochs == [Epoch("default", 1, "m", None, None, "unknown", seen_us)]
+
+
+def test_looks_are_no_closer_together_than_need_be(rig: Rig) -> None:
+    rig.watch()
+    rig.come()
+    assert rig.answering() == 0
+    rig.go()
+    assert rig.context.answering() == 0
+    assert rig.answering() == 1
+
+
+def test_a_restarted_recorder_goes_on_with_the_number(rig: Rig) -> None:
+    rig.watch()
+    rig.come()
+    rig.answering()
+    rig.go()
+    rig.answering()
+    rig.come()
+    rig.answering()
+    rig.watch()
+    assert rig.context.epoch == rig.answering() == 1
+    assert [epoch.number for epoch in rig.epochs] == [1, 1]
+
+
+def test_a_model_that_was_replaced_while_no_recorder_ran_is_another(rig: Rig) -> None:
+    rig.watch()
+    rig.come()
+    rig.answering()
+    rig.go()
+    rig.come()
+    rig.watch()
+    assert rig.context.epoch == 1
+    assert rig.answering() == 1
+
+
+def test_a_model_that_cannot_be_seen_is_said_and_stays_number_0(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, host="model.example")
+    with caplog.at_level(logging.WARNING):
+        rig.watch()
+    assert "cannot be seen" in caplog.text
+    assert rig.answering() == 0
+    assert rig.counters.route("default", Route.LISTENER_SEEN_US) == 0
