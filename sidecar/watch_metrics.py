@@ -40,6 +40,10 @@ class WatchCollector(Collector):
             health.looked_us / 1e6,
         )
         yield CounterMetricFamily("sidecar_watch_files", "Files of panes taken", health.files)
+        repeated = sum(run.assembly.tallied.repeated_files for run in list(self._watcher.runs.values()))
+        yield CounterMetricFamily(
+            "sidecar_watch_repeated_files", "Files of panes that were stored twice and counted once", repeated
+        )
         yield CounterMetricFamily(
             "sidecar_watch_unreadable_files", "Files of panes that cannot be read", health.unreadable
         )

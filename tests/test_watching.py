@@ -357,7 +357,11 @@ def test_the_metrics_of_the_rules_exist(store: Path) -> None:
     text = scraped(made)
     known = set(re.findall(r"^(sidecar_\w+)", text, re.M)) | {family.name for family in FAMILIES}
     rules = (Path(__file__).parents[1] / "k8s" / "prometheus-rules.yaml").read_text()
-    used = {name for expr in re.findall(r"expr: (.*)", rules) for name in re.findall(r"sidecar_(?:watch|alerts)_\w+", expr)}
+    used = {
+        name
+        for expr in re.findall(r"expr: (.*)", rules)
+        for name in re.findall(r"sidecar_(?:watch|alerts)_\w+", expr)
+    }
     assert used
     assert used <= known, used - known
     assert "secret" not in text
@@ -366,3 +370,14 @@ def test_the_metrics_of_the_rules_exist(store: Path) -> None:
             ["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False
         )
         assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_a_file_that_is_stored_twice_is_counted_once_and_said(store: Path) -> None:
+    path = next(iter(sorted(store.rglob("statistics/panes/**/*.parquet"))))
+    stamp, _, rest = path.name.partition("-")
+    path.with_name(f"{int(stamp[:8]):08d}{stamp[8:15]}999-{rest}").write_bytes(path.read_bytes())
+    made = watcher(open_store(str(store)), ManualClock(T0_US + 200 * MINUTE_US))
+    made.look()
+    (run,) = made.runs.values()
+    assert run.assembly.tallied.on_time == MINUTES * 120
+    assert "sidecar_watch_repeated_files_total 1.0" in scraped(made)

@@ -100,7 +100,15 @@ def read(name: str, data: bytes) -> PaneFile:
         panes: dict[tuple[int, int, bool], StoredPane] = {}
         for batch in reader:
             _take(batch, panes)
-    return PaneFile(name, facts, sorted(panes.values(), key=lambda pane: (pane.start_us, pane.late)))
+    found = sorted(panes.values(), key=lambda pane: (pane.start_us, pane.late))
+    for late, said in ((False, facts.exchanges), (True, facts.late_exchanges)):
+        counted = sum(pane.exchanges for pane in found if pane.late is late)
+        if counted != said:
+            raise StoreError(
+                f"{name}: its rows hold {counted} {'late ' if late else ''}exchanges, "
+                f"its metadata says {said}: restore the file"
+            )
+    return PaneFile(name, facts, found)
 
 
 def _facts(name: str, stored: bytes | None) -> Facts:

@@ -7,15 +7,12 @@ that is imported twice, or put again after a crash, is one object.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import orjson
-from arro3.core import Array, DataType, Field, RecordBatch, Schema
-from arro3.io import write_parquet
+from arro3.core import Array, DataType, Field, Schema
 
-from sidecar.shipping.parquet import METADATA_KEY
+from sidecar.shipping.parquet import encode_table
 
 FORMAT = 1
 LABELS = "statistics/labels"
@@ -53,14 +50,5 @@ def encode_labels(rows: Iterable[LabelRow]) -> tuple[str, bytes]:
         for name in COLUMNS
     ]
     metadata = {"format": FORMAT, "kind": "labels", "rows": len(ordered)}
-    out = io.BytesIO()
-    write_parquet(
-        RecordBatch.from_arrays(columns, schema=SCHEMA),
-        out,
-        compression="zstd(3)",
-        created_by="sidecar",
-        key_value_metadata={METADATA_KEY: orjson.dumps(metadata).decode()},
-        skip_arrow_metadata=True,
-    )
-    data = out.getvalue()
+    data = encode_table(columns, SCHEMA, metadata)
     return f"{LABELS}/{hashlib.sha256(data).hexdigest()[:32]}.parquet", data

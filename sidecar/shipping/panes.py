@@ -8,19 +8,16 @@ reader knows from names alone what it has, what is repeated and what is missing.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-import orjson
-from arro3.core import Array, DataType, Field, RecordBatch, Schema, list_array
-from arro3.io import write_parquet
+from arro3.core import Array, DataType, Field, Schema, list_array
 
 from sidecar.records import Pane
-from sidecar.shipping.parquet import METADATA_KEY, path_safe
+from sidecar.shipping.parquet import encode_table, path_safe
 
 FORMAT = 1
 PLANS = "statistics/plans"
@@ -104,16 +101,7 @@ def encode_panes(facts: PaneFacts, panes: Sequence[Pane]) -> bytes:
             _TEXTS, Array([each for some in ids for each in some], type=_UTF8), [len(each) for each in ids]
         ),
     ]
-    out = io.BytesIO()
-    write_parquet(
-        RecordBatch.from_arrays(columns, schema=SCHEMA),
-        out,
-        compression="zstd(3)",
-        created_by="sidecar",
-        key_value_metadata={METADATA_KEY: orjson.dumps(_metadata(facts, panes, number)).decode()},
-        skip_arrow_metadata=True,
-    )
-    return out.getvalue()
+    return encode_table(columns, SCHEMA, _metadata(facts, panes, number))
 
 
 def _names(pane: Pane) -> Sequence[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 import orjson
-from arro3.core import RecordBatch, RecordBatchReader
+from arro3.core import Array, RecordBatch, RecordBatchReader, Schema
 from arro3.io import write_parquet
 
 from sidecar.schema import BLOB_COLUMNS, COLUMN_TYPES
@@ -120,6 +120,20 @@ class BatchFacts:
             "frontier": self.frontier,
             "key_filter": self.key_filter,
         }
+
+
+def encode_table(columns: Sequence[Array], schema: Schema, metadata: Mapping[str, Any]) -> bytes:
+    """A small table as a Parquet file with this metadata; deterministic, as `encode` is."""
+    out = io.BytesIO()
+    write_parquet(
+        RecordBatch.from_arrays(columns, schema=schema),
+        out,
+        compression="zstd(3)",
+        created_by="sidecar",
+        key_value_metadata={METADATA_KEY: orjson.dumps(metadata).decode()},
+        skip_arrow_metadata=True,
+    )
+    return out.getvalue()
 
 
 def encode(facts: BatchFacts, batches: Sequence[RecordBatch]) -> bytes:

@@ -161,3 +161,15 @@ def test_a_newer_format_is_named() -> None:
 
 def test_packed_counts_are_little_endian() -> None:
     assert np.frombuffer(packed([1, -2]), dtype="<i8").tolist() == [1, -2]
+
+
+@pytest.mark.parametrize(("said", "words"), [("exchanges", "3 exchanges"), ("late_exchanges", "4 late")])
+def test_a_file_that_does_not_hold_what_it_says_is_refused(said: str, words: str) -> None:
+    panes = [pane(0, {"a": [1]}, 3), pane(0, {"a": [1]}, 4, late=True)]
+    name, data = encoded(facts(), panes)
+    count = 3 if said == "exchanges" else 4
+    before, after = f'"{said}":{count}'.encode(), f'"{said}":9'.encode()
+    assert data.count(before) == 1
+    with pytest.raises(StoreError, match=rf"its rows hold {words}.*, its metadata says 9") as refused:
+        read(name, data.replace(before, after))
+    assert str(refused.value).startswith(name)
