@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import click
 
 from sidecar import __version__
-from sidecar.cluster.api import SERVICE_ACCOUNT, Access, Api
+from sidecar.cluster.api import Access, Api
 from sidecar.cluster.asking import ask_all, directly, through_api
 from sidecar.cluster.coverage import Answer, Row, State, row, summary
 from sidecar.cluster.kubeconfig import read, run_plugin
@@ -27,6 +28,7 @@ from sidecar.inject.surroundings import Surroundings
 from sidecar.injecting import IMAGE
 from sidecar.model_pods import Mark, ModelPods, parse_mark
 from sidecar.parameters import Parsed
+from sidecar.resident import service_account, service_account_options
 from sidecar.settings_values import parse_duration
 
 AT_ONCE = 16
@@ -127,11 +129,11 @@ class Question:
     show_default=True,
     help="Where webhook and controller are.",
 )
-@click.option("--api-host", envvar="KUBERNETES_SERVICE_HOST", hidden=True)
-@click.option("--api-port", envvar="KUBERNETES_SERVICE_PORT_HTTPS", default="443", hidden=True)
+@service_account_options
 @click.pass_obj
 def coverage(
     environment: Mapping[str, str],
+    /,
     namespaces: tuple[str, ...],
     as_json: bool,
     also: tuple[Mark, ...],
@@ -142,8 +144,7 @@ def coverage(
     each_s: float,
     all_s: float,
     system_namespace: str,
-    api_host: str | None,
-    api_port: str,
+    **api: Any,
 ) -> None:
     """List the model pods of a cluster: covered, how, and what is amiss.
 
@@ -153,7 +154,7 @@ def coverage(
     Exit codes: 0 all are covered or left out on purpose, 1 some are not, or the
     cluster could not be read, 2 a wrong command line or kubeconfig.
     """
-    access, in_cluster = _access(kubeconfig, context, api_host, api_port, environment or {})
+    access, in_cluster = _access(kubeconfig, context, environment or {}, api)
     by_api = not in_cluster if through is None else through == "api"
     question = Question(
         access, namespaces, marked(also, labelled_only), system_namespace, by_api, each_s, all_s
@@ -173,28 +174,24 @@ def coverage(
 
 
 def _access(
-    kubeconfig: str | None,
-    context: str | None,
-    api_host: str | None,
-    api_port: str,
-    environment: Mapping[str, str],
+    kubeconfig: str | None, context: str | None, environment: Mapping[str, str], api: Mapping[str, Any]
 ) -> tuple[Access, bool]:
     """Access, and whether it is a pod's own."""
-    paths = [Path(each) for each in (kubeconfig or "").split(":") if each]
+    in_a_pod = bool(api["api_host"])
+    paths = [Path(each) for each in (kubeconfig or "").split(":") if each and api["url"] is None]
     if len(paths) > 1:
         # As in KUBECONFIG, where files of the list may be missing.
         paths = [each for each in paths if each.exists()] or paths
     usual = Path.home() / ".kube" / "config"
-    if not paths and (usual.exists() or not api_host):
+    if not paths and api["url"] is None and usual.exists():
         paths = [usual]
-        if not usual.exists():
-            raise UsageError("coverage: no cluster: give --kubeconfig FILE, or set KUBECONFIG")
     if paths:
         return read(paths, context, run_plugin(environment))[0], False
     if context is not None:
         raise UsageError("coverage: --context is of a kubeconfig: give --kubeconfig FILE")
-    host = f"[{api_host}]" if ":" in str(api_host) else api_host
-    return Access(f"https://{host}:{api_port}", SERVICE_ACCOUNT / "token", SERVICE_ACCOUNT / "ca.crt"), True
+    if api["url"] is None and not in_a_pod:
+        raise UsageError("coverage: no cluster: give --kubeconfig FILE, or set KUBECONFIG")
+    return service_account("coverage", **api), in_a_pod
 
 
 async def _rows(question: Question) -> tuple[list[Row], list[str]]:

@@ -479,7 +479,17 @@ async def test_where_the_cluster_is_told(kube: KubeApi, monkeypatch: pytest.Monk
     usual.write_text(text)
     assert (await coverage()).code == 0
     usual.unlink()
-    # In a pod whose service account is not mounted.
-    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-    ran = await coverage()
+    # As in a pod, with its service account mounted elsewhere, and nowhere.
+    port = kube.access.url.rpartition(":")[2]
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "localhost")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT_HTTPS", port)
+    account = ("--token-file", kube.access.token_file, "--ca-file", kube.access.ca_file)
+    ran = await coverage(*account)
+    assert (ran.code, ran.err) == (0, NO_PODS)
+    ran = await coverage("--token-file", kube.folder / "gone", "--ca-file", kube.access.ca_file)
     assert (ran.code, "service account" in ran.err) == (1, True)
+    ran = await coverage("--context", "here")
+    assert (ran.code, "--context is of a kubeconfig" in ran.err) == (2, True)
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    usual.write_text("no kubeconfig at all")
+    assert (await coverage("--api", kube.access.url, *account)).code == 0

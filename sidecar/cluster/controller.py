@@ -100,7 +100,8 @@ class Controller:
         self._rows: tuple[Sequence[Row], float] | None = None
         self._uncovered: set[str] = set()
         """Uids of pods whose sidecar did not cover at the last look."""
-        metrics.registry.register(CoverageCollector(lambda: self._rows))
+        metrics.leader.set_function(leads)
+        metrics.registry.register(CoverageCollector(lambda: self._rows if leads() else None))
 
     def changed(self, kind: str, pod: Object) -> None:
         """A pod came, changed or went."""
@@ -140,7 +141,6 @@ class Controller:
         due_s = 0.0
         while True:
             leads = self._leads()
-            self._metrics.leader.set(leads)
             if not leads:
                 due_s, self._rows = 0.0, None
                 self._uncovered.clear()
