@@ -177,6 +177,8 @@ def test_nobody_else_may_do_anything() -> None:
         for subject in each["subjects"]
     }
     assert bound == {"sidecar-webhook", "sidecar-controller", "sidecar-drain"}
+    unbound = {each["metadata"]["name"] for each in OBJECTS if each["kind"] == "ClusterRole"} - bound
+    assert unbound == {"sidecar-coverage", "sidecar-identity"}
     for each in OBJECTS:
         for rule in each.get("rules", []):
             assert "*" not in [*rule.get("resources", []), *rule["verbs"], *rule.get("apiGroups", [])]
