@@ -72,6 +72,8 @@ STEP_CPU_S = 20.0
 """A step that computes for longer is stuck in a library that holds the interpreter (an allocator that
 finds no memory, say): the kernel then ends this process, and the marker says at which exchange."""
 RECORDER_POLL_S = 0.05
+LATE_S = 0.5
+"""How much longer than `ship_timeout` the analyst may take to notice that time is over."""
 STATE_FOLDER = "analyst"
 MARKER = "analyst-marker.bin"
 
@@ -331,12 +333,19 @@ async def run(handover: Handover) -> int:
             await asyncio.sleep(RECORDER_POLL_S)
         worker.stop()
         desk.stop()
-        await waits[1]
+        # One budget for all of it, also when the store takes a request and never answers.
+        until_s = loop.time() + handover.settings.ship_timeout_s
+        await asyncio.wait([waits[1]], timeout=handover.settings.ship_timeout_s + LATE_S)
         sending.cancel()
         await asyncio.wait([sending])
-        await advising.end(handover.settings.ship_timeout_s)
-        await asyncio.to_thread(shipper.join, handover.settings.ship_timeout_s)
+        await advising.end(max(0.0, until_s - loop.time()))
+        await asyncio.to_thread(shipper.join, max(0.0, until_s - loop.time()))
         waits[0].cancel()
+    if not done.is_set():
+        log.warning("the store does not answer: what is not shipped stays in the journal for the next start")
+        logging.shutdown()
+        # Its thread waits inside a request, and no interpreter can end around it.
+        os._exit(0)
     if worker.failure is not None:
         if isinstance(worker.failure, SidecarError):
             log.error("%s", worker.failure)
