@@ -305,6 +305,8 @@ async def test_two_that_both_lead_agree(kube: KubeApi) -> None:
     ):
         for replica in (first, second):
             await replica.tells("sidecar_controller_leader", 1)
+        # Of a container that is over before anybody looked, the image would not be known.
+        await until(partial(has_restarted, kube, 0), "the first epoch")
         for number in (2, 3, 4):
             await restarted(kube, "fraud-1", "abc"[number - 2], number)
             await until(partial(has_restarted, kube, number - 1), "an epoch")
