@@ -40,6 +40,8 @@ from sidecar.webhook_knowledge import ClusterKnowledge
 log = logging.getLogger("sidecar.controller")
 
 LEASE = "sidecar-controller"
+REFRESH_S = 10.0
+"""All pods are not listed again more often, however many namespaces come."""
 LIVING = "status.phase!=Succeeded,status.phase!=Failed"
 _LISTEN = Parsed("HOST:PORT", parse_listen)
 
@@ -196,3 +198,4 @@ async def _follow(known: ClusterKnowledge, pods: Reflector) -> None:
             if (now := known.labels(INJECT)) != labels:
                 labels = now
                 pods.refresh()
+                await asyncio.sleep(REFRESH_S)
