@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +335,24 @@ def test_the_demos_image_has_what_the_demo_needs() -> None:
     text = (K8S / "overlays" / "demo" / "Dockerfile").read_text()
     for each in REQUIREMENTS["mlserver"]:
         assert each in text
+
+
+@pytest.mark.root
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, as kubelet and the init container are")
+def test_the_drainer_can_remove_what_kubelet_made_in_the_opened_folder() -> None:
+    (init,) = one(OBJECTS, "DaemonSet", "sidecar-drain")["spec"]["template"]["spec"]["initContainers"]
+    interpreter, flag, opening = init["command"]
+    assert (interpreter, flag) == ("python3", "-c")
+    # Not below pytest's own folder, which only root may enter.
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        folder = Path(temporary) / "journals"
+        folder.mkdir(mode=0o755)
+        subprocess.run([sys.executable, flag, opening.replace("/journals", str(folder))], check=True)
+        # A volume's subPath gets kubelet for an owner, and the mode of the volume.
+        pod, gone = folder / "risk_fraud_u-1", folder / ".drained-risk_fraud_u-1"
+        pod.mkdir()
+        pod.chmod(folder.stat().st_mode & 0o7777)
+        steps = f"mkdir {pod}/journal && mv {pod} {gone} && rmdir {gone}/journal {gone}"
+        subprocess.run(["sh", "-c", steps], check=True, user=65532, group=65532, extra_groups=[])
+        assert not list(folder.iterdir())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -140,6 +141,38 @@ async def test_the_drainer_may_do_what_it_does_and_no_more(tmp_path: Path) -> No
         process = await asyncio.create_subprocess_exec(*words)
         async with asyncio.timeout(40):
             assert await process.wait() == 0
+    assert not rights.denied
+    assert not rights.unused()
+
+
+async def test_who_runs_coverage_may_do_what_it_does_and_no_more(tmp_path: Path) -> None:
+    role = {"kind": "ClusterRole", "name": "sidecar-coverage"}
+    binding = {
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": "b"},
+        "roleRef": role,
+        "subjects": [{"name": "me"}],
+    }
+    rights = Rights([*OBJECTS, binding], "me")
+    async with cluster(tmp_path, rights) as kube:
+        await kube.put(PODS, injected_pod("a"))
+        access = kube.access
+        cluster_of = {"server": access.url, "certificate-authority": str(access.ca_file)}
+        config = {
+            "current-context": "c",
+            "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+            "clusters": [{"name": "k", "cluster": cluster_of}],
+            "users": [{"name": "u", "user": {"tokenFile": str(access.token_file)}}],
+        }
+        path = tmp_path / "config"
+        path.write_text(json.dumps(config))
+        for more in ((), ("--namespace", "risk")):
+            words = (sys.executable, "-m", "sidecar.cli", "coverage", "--kubeconfig", str(path), *more)
+            process = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+            async with asyncio.timeout(40):
+                out, _ = await process.communicate()
+            # Its sidecar is nowhere to be asked, and that is told.
+            assert (process.returncode, b"sidecar_silent" in out) == (1, True)
     assert not rights.denied
     assert not rights.unused()
 
