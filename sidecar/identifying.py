@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -19,14 +20,14 @@ from sidecar.identities import Identities
 from sidecar.identity.downward import Annotations, AnnotationsFile
 from sidecar.identity.facts import Facts
 from sidecar.identity.kubernetes import containers_of
-from sidecar.inject.names import DIGEST
+from sidecar.inject.names import DIGEST, STATUS
 from sidecar.settings_table import BY_KEY
 
 log = logging.getLogger("sidecar.identity")
 
 API_HOST, API_PORT = "KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT_HTTPS"
 LOOK_S = 1.0
-_NEEDED = {"downward": ("identity_file",), "pod": ("namespace", "pod_name", "model_container")}
+_NEEDED = {"downward": ("identity_file",), "pod": ("namespace", "pod_name")}
 
 
 def check_identity(settings: Settings, environment: Mapping[str, str]) -> None:
@@ -112,15 +113,19 @@ async def _follow_pod(settings: Settings, facts: Facts, environment: Mapping[str
 
     folder = Path(settings.identity_token)
     access = Access(api_address(settings, environment), folder / "token", folder / "ca.crt")
-    name = settings.model_container
-    assert name is not None
 
     def changed(kind: str, pod: dict[str, Any]) -> None:
         metadata = pod.get("metadata") or {}
         # A StatefulSet gives the name of a pod that is gone to the next one.
         if kind == "DELETED" or (settings.pod_uid and metadata.get("uid") != settings.pod_uid):
             return
-        facts.tell(containers_of(pod, name))
+        name = settings.model_container or _injected_for(metadata.get("annotations"))
+        if name is None:
+            log.warning(
+                "pod %s does not say which container is the model: give model_container", settings.pod_name
+            )
+        else:
+            facts.tell(containers_of(pod, name))
 
     backoff = Backoff(0.5, 30.0)
     async with Api(access) as api:
@@ -139,6 +144,16 @@ async def _follow_pod(settings: Settings, facts: Facts, environment: Mapping[str
             watching.result()
         finally:
             watching.cancel()
+
+
+def _injected_for(annotations: Annotations | None) -> str | None:
+    """The container that injection said the model is."""
+    try:
+        said = json.loads((annotations or {}).get(STATUS, ""))
+        name = said.get("container")
+    except (ValueError, AttributeError):
+        return None
+    return name if isinstance(name, str) else None
 
 
 def _say_ended(following: asyncio.Future[None]) -> None:

@@ -93,7 +93,7 @@ TABLE: tuple[Setting, ...] = (
         "NAME",
         parse_label,
         None,
-        "The model's container; `pod` needs it.",
+        "The model's container, if not the one that injection names in `sidecar.dev/status`.",
     ),
     Setting("pod_name", "NAME", parse_label, None, "The pod's name; `pod` needs it, and `namespace`."),
     duration(

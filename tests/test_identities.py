@@ -25,11 +25,11 @@ def digest(image: str) -> str:
     return "sha256:" + image.encode().hex().rjust(64, "0")
 
 
-def ran(name: str, started_s: float, finished_s: float | None = None) -> Container:
+def ran(name: str, started_s: float, finished_s: float | None = None, restarts: int = 0) -> Container:
     """`a.2` is a restart of image `a`."""
     started_us = int((START_S + started_s) * S) // S * S
     finished_us = None if finished_s is None else int((START_S + finished_s) * S) // S * S
-    return Container("i", f"r@{digest(name.split('.')[0])}", name, 0, started_us, finished_us)
+    return Container("i", f"r@{digest(name.split('.')[0])}", name, restarts, started_us, finished_us)
 
 
 class Rig:
@@ -312,7 +312,7 @@ def test_whatever_comes_late_or_never_no_record_gets_another_models_digest(data:
         segments.append((answers_s, entries))
         truth[number] = digest(image)
         finished = data.draw(st.sampled_from([None, ended_s + 0.2]))
-        news.append(ran(f"{image}.{number}", started_s, finished))
+        news.append(ran(f"{image}.{number}", started_s, finished, number))
         at_s = ended_s
     told = data.draw(st.lists(st.sampled_from(news), max_size=2 * len(news)))
     early = data.draw(st.lists(st.booleans(), min_size=len(segments) * 3, max_size=len(segments) * 3))

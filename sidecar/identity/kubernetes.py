@@ -143,26 +143,37 @@ def answering(
 
     `others` are ids of containers that are known to be other ones. One starts
     only when the one before it has ended, so the latest that had started is
-    meant. Statuses tell seconds only, cut off: of one that started in the very
-    second of the answer it is not known whether it was before it, and where
-    that decides between two images, nothing is said.
+    meant. Statuses tell seconds only, cut off: whether one that started in the
+    very second of the answer, or of `since_us`, was before or after it, is only
+    known if the run before it is known to be another. Where that decides between
+    two images, nothing is said.
     """
-    excluded = set(others)
-    surely: Container | None = None
-    perhaps: list[Container] = []
-    for each in containers:
-        over = each.finished_us is not None and each.finished_us + SECOND_US <= answered_us
-        if not each.image_id or over or each.container_id in excluded:
+    told, excluded = list(containers), set(others)
+    others_counts = {
+        each.restart_count
+        for each in told
+        if each.container_id in excluded
+        or each.started_us + SECOND_US <= since_us
+        or _over(each, answered_us)
+    }
+    found: Container | None = None
+    doubtful: set[str] = set()
+    for each in told:
+        if not each.image_id or _over(each, answered_us) or each.container_id in excluded:
             continue
-        if since_us // SECOND_US * SECOND_US <= each.started_us <= answered_us:
-            if each.started_us + SECOND_US <= answered_us:
-                surely = each
-            else:
-                perhaps.append(each)
-    fits = ([surely] if surely is not None else []) + perhaps
-    if len(fits) > 1 and len({parse_image_id(each.image_id).digest or each.image_id for each in fits}) > 1:
-        return None
-    return fits[-1] if fits else None
+        if not since_us // SECOND_US * SECOND_US <= each.started_us <= answered_us:
+            continue
+        after, before = each.started_us >= since_us, each.started_us + SECOND_US <= answered_us
+        first = each.restart_count == 0 and after
+        if (after and before) or first or each.restart_count - 1 in others_counts:
+            found, doubtful = each, set()
+        else:
+            doubtful.add(each.image_id)
+    return found if found is not None and doubtful <= {found.image_id} else None
+
+
+def _over(container: Container, at_us: int) -> bool:
+    return container.finished_us is not None and container.finished_us + SECOND_US <= at_us
 
 
 # The annotation

@@ -23,6 +23,8 @@ from sidecar.inject.names import (
     SIDECAR,
     STATE_FOLDER,
     TEMPORARY_VOLUME,
+    TOKEN_FOLDER,
+    TOKEN_VOLUME,
     USER,
     WATCH_FOLDER,
     WATCH_VOLUME,
@@ -38,6 +40,10 @@ SECRET_MODE = 0o440
 JOURNAL_SHARE = (3, 4)
 """Of its volume: an emptyDir over its limit evicts the pod, and the model with it."""
 _PINNED = re.compile(r"@(sha256:[0-9a-f]{64})$")
+_TOKEN_SOURCES = [
+    {"serviceAccountToken": {"path": "token", "expirationSeconds": 3600}},
+    {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
+]
 _DEFAULT_GRACE_S = 30
 _MARGIN_S = 2
 _PLACE = {
@@ -137,6 +143,8 @@ def volumes(settings: InjectSettings) -> list[Object]:
         found.append(
             {"name": SECRET_VOLUME, "secret": {"secretName": settings.secret, "defaultMode": SECRET_MODE}}
         )
+    if settings.identity == "pod":
+        found.append({"name": TOKEN_VOLUME, "projected": {"sources": _TOKEN_SOURCES}})
     for volume, _, (name, key) in _files(settings):
         found.append({"name": volume, "configMap": {"name": name, "items": [{"key": key, "path": key}]}})
     return found
@@ -167,6 +175,8 @@ def _mounts(settings: InjectSettings) -> list[Object]:
     ]
     if settings.secret is not None:
         mounts.append({"name": SECRET_VOLUME, "mountPath": SECRET_FOLDER, "readOnly": True})
+    if settings.identity == "pod":
+        mounts.append({"name": TOKEN_VOLUME, "mountPath": TOKEN_FOLDER, "readOnly": True})
     for volume, folder, _ in _files(settings):
         mounts.append({"name": volume, "mountPath": folder, "readOnly": True})
     return mounts
@@ -191,6 +201,11 @@ def _environment(
     }
     if "splice-only" not in settings.locked:
         values["annotations_file"] = f"{POD_FOLDER}/annotations"
+    values["identity"] = settings.identity
+    if settings.identity == "downward":
+        values["identity_file"] = f"{POD_FOLDER}/annotations"
+    if settings.identity == "pod":
+        values["identity_token"] = TOKEN_FOLDER
     if settings.baseline is not None:
         values["baseline_file"] = f"{BASELINE_FOLDER}/{settings.baseline[1]}"
     if settings.watch is not None:
@@ -206,6 +221,7 @@ def _environment(
         *([_POD_NAME] if settings.journal_volume[0] in _PLACE else []),
         {"name": "SIDECAR_NAMESPACE", "valueFrom": {"fieldRef": {"fieldPath": "metadata.namespace"}}},
         {"name": "SIDECAR_POD_UID", "valueFrom": {"fieldRef": {"fieldPath": "metadata.uid"}}},
+        {"name": "SIDECAR_POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
         # The pod's own address rather than loopback, as a client from outside would reach the model. In
         # brackets, which an IPv6 address needs and an IPv4 address may have.
         {"name": "SIDECAR_UPSTREAM", "value": f"http://[$(POD_IP)]:{capture.target.port}"},

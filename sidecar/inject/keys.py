@@ -206,6 +206,13 @@ OWN: tuple[Key, ...] = (
         "Secret whose keys become environment variables, for the store's credentials.",
     ),
     Key(
+        "identity",
+        one_of("downward", "pod", "static"),
+        "downward",
+        "How the sidecar learns the image's digest: from the controller's annotation (`downward`), from the "
+        "API (`pod`: its service account may read the pod), or from the spec alone (`static`).",
+    ),
+    Key(
         "baseline",
         _file_of("baseline.json"),
         "none",

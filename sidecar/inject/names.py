@@ -26,6 +26,7 @@ TEMPORARY_VOLUME = "sidecar-tmp"
 SECRET_VOLUME = "sidecar-secret"
 BASELINE_VOLUME = "sidecar-baseline"
 WATCH_VOLUME = "sidecar-watch"
+TOKEN_VOLUME = "sidecar-token"
 
 LISTEN_PORT = 15100
 PROBE_PORT = 15101
@@ -41,6 +42,7 @@ POD_FOLDER = "/etc/sidecar/pod"
 SECRET_FOLDER = "/etc/sidecar/secret"
 BASELINE_FOLDER = "/etc/sidecar/baseline"
 WATCH_FOLDER = "/etc/sidecar/watch"
+TOKEN_FOLDER = "/etc/sidecar/token"
 
 SAFE_TO_EVICT = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes"
 POD_SECURITY = "pod-security.kubernetes.io/enforce"

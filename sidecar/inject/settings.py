@@ -41,6 +41,8 @@ class InjectSettings:
     image_pull_policy: str | None = None
     secret: str | None = None
     store_secret: str | None = None
+    identity: str = "downward"
+    """How the sidecar learns which image its model is."""
     baseline: tuple[str, str] | None = None
     """ConfigMap, and the key in it."""
     watch: tuple[str, str] | None = None
