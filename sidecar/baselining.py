@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 import numpy as np
+import numpy.typing as npt
 
 from sidecar.archive.commands import Moment, Problems
 from sidecar.archive.observed import observed
@@ -16,6 +17,7 @@ from sidecar.archive.query import Query
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
 from sidecar.errors import SidecarError, UsageError
+from sidecar.hourly_baselines import SomePanes, check_pane, check_size, check_times, thin_hours
 from sidecar.keyring import JSON
 from sidecar.lookup import open_source
 from sidecar.records import Sample
@@ -23,6 +25,7 @@ from sidecar.settings_values import parse_duration
 from sidecar.statistics.baseline import INVALID, MISSING, TAIL, Baseline, FieldBaseline
 from sidecar.statistics.comparison import compare
 from sidecar.statistics.founding import Side, found_baseline
+from sidecar.statistics.hours import HOURS
 from sidecar.statistics.slices import fields_by_path
 from sidecar.statistics.timestamps import UNITS, parsed
 from sidecar.statistics.warmup import Columns, Warmup
@@ -63,6 +66,11 @@ def baseline() -> None:
     metavar="FIELD=UNIT",
     help="A field whose numbers are moments: inputs.NAME or outputs.NAME, and s, ms, us or ns; repeatable.",
 )
+@click.option(
+    "--by",
+    type=click.Choice(["hour-of-week"]),
+    help="Let what is normal go with the hour of the week (UTC); takes three weeks and more.",
+)
 @click.option("--pane", default="60s", metavar="DURATION", help="The panes whose spread is looked at.")
 @click.option("--coarse", is_flag=True, help="Tell no number exactly: two significant digits, outward.")
 @click.option(
@@ -81,8 +89,12 @@ def create(out: Path, as_json: bool, **told: Any) -> None:
     except ValueError as error:
         raise UsageError(f"--pane: {told['pane']!r} {error}") from error
     told["epochs"] = _epochs(told["epochs"])
+    if told["by"] is not None:
+        check_pane(pane_us)
     made = _of_file(file, pane_us, told) if file is not None else _of_store(store, pane_us, told)
     _check_epochs(made, told["epochs"])
+    if told["by"] is not None:
+        check_size(made)
     _write(out, made.encode())
     if as_json:
         click.echo(json.dumps({"file": str(out), "digest": made.digest, "rows": made.rows}))
@@ -122,6 +134,8 @@ def _of_file(path: Path, pane_us: int, told: dict[str, Any]) -> Baseline:
         brief = Columns(limit)
         brief.add(chosen, rows)
         sides.append(Side(brief.values, times))
+    if told["by"] is not None:
+        _weekly(times)
     source = f"file {path.name}"
     return found_baseline(
         sides[0],
@@ -130,7 +144,17 @@ def _of_file(path: Path, pane_us: int, told: dict[str, Any]) -> Baseline:
         pane_us=pane_us,
         source=source,
         epochs=told["epochs"],
+        by_hour=told["by"] is not None,
     )
+
+
+def _weekly(times: npt.NDArray[np.int64] | None) -> None:
+    """Refuses what is no three weeks; says how many hours are thin."""
+    thin = thin_hours(check_times(times))
+    if thin:
+        click.echo(
+            f"sidecar: {thin} of {HOURS} hours of the week have traffic in fewer than 3 weeks", err=True
+        )
 
 
 def _epochs(given: Sequence[str]) -> dict[str, str]:
@@ -161,11 +185,19 @@ def _of_store(url: str, pane_us: int, told: dict[str, Any]) -> Baseline:
     problems = Problems()
     source = open_source(url)
     query = Query(model=told["model"], digest=told["digest"], since_us=told["since"], until_us=told["until"])
+    by_hour = told["by"] is not None
     samples: list[Sample] = []
-    for sample in observed(source, query, problems):
-        samples.append(sample)
-        if len(samples) >= told["limit"]:
-            break
+    if by_hour:
+        some = SomePanes(told["limit"], pane_us)
+        for sample in observed(source, query, problems):
+            some.add(sample)
+        samples = some.samples
+        _weekly(np.array([each.t_us for each in samples], dtype=np.int64))
+    else:
+        for sample in observed(source, query, problems):
+            samples.append(sample)
+            if len(samples) >= told["limit"]:
+                break
     decoded = sum(sample.observation is not None for sample in samples)
     if not decoded:
         why = "is in that span" if not samples else f"of {len(samples):,} is decoded (encrypted, perhaps)"
@@ -180,7 +212,8 @@ def _of_store(url: str, pane_us: int, told: dict[str, Any]) -> Baseline:
             break
     if taken < len(samples):
         click.echo(f"sidecar: the first {taken:,} of {len(samples):,} exchanges fill the memory", err=True)
-    made = warmup.freeze(told["coarse"], pane_us, f"store, model {told['model']}", told["epochs"])
+    name = f"store, model {told['model']}"
+    made = warmup.freeze(told["coarse"], pane_us, name, told["epochs"], by_hour)
     problems.leave()
     return made
 

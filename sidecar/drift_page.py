@@ -10,10 +10,9 @@ from sidecar import __version__
 from sidecar.archive.when import readable
 from sidecar.drift_labels_shown import section as labels_section
 from sidecar.drift_plots import Guide, Mark, Point, figure, histogram, table, time_series
-from sidecar.drift_report import DriftReport, SeriesReport, part, source_psi
+from sidecar.drift_report import Bucket, DriftReport, SeriesReport, part, source_psi
 from sidecar.drift_segments_shown import section
 from sidecar.statistics.alarm import Alarm, Effect
-from sidecar.statistics.evaluator import Vector
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity
 from sidecar.statistics.wording import Change
 
@@ -131,14 +130,15 @@ def _quantity(each: SeriesReport, quantity: Quantity, change: Change) -> str:
     tag = f'<b class="tag bad">{escape(active.severity)}</b>' if active else ""
     plots = _over_time(each, quantity, alarms)
     rows = ""
-    if isinstance(quantity, Distribution):
-        before, now = _shares(quantity.reference), _shares(part(quantity, each.total).tolist())
-        plots += histogram("Shares", quantity.labels, before, now)
+    normal = each.against(quantity)
+    if isinstance(normal, Distribution):
+        before, now = _shares(normal.reference), _shares(part(quantity, each.total).tolist())
+        plots += histogram("Shares", normal.labels, before, now)
         rows = table(
             ("Slot", "Baseline", "Now"),
             [
                 (label, f"{old:.2%}", f"{new:.2%}")
-                for label, old, new in zip(quantity.labels, before, now, strict=True)
+                for label, old, new in zip(normal.labels, before, now, strict=True)
             ],
         )
         rows = f"<details><summary>The shares as a table</summary>{rows}</details>"
@@ -155,7 +155,7 @@ def _over_time(each: SeriesReport, quantity: Quantity, alarms: Sequence[Alarm]) 
     title, guides = _measure(quantity)
     points = []
     for bucket in sorted(each.buckets.values(), key=lambda one: one.start_us):
-        value = _value(each, quantity, bucket.counts)
+        value = _value(each, quantity, bucket)
         if value is not None:
             points.append(Point(min(bucket.start_us + each.bucket_us // 2, each.last_us), value))
     marks = [
@@ -177,13 +177,13 @@ def _measure(quantity: Quantity) -> tuple[str, list[Guide]]:
     return "Ratio of rates", [Guide(quantity.ratio, "least")]
 
 
-def _value(each: SeriesReport, quantity: Quantity, counts: Vector) -> float | None:
-    own = part(quantity, counts)
+def _value(each: SeriesReport, quantity: Quantity, bucket: Bucket) -> float | None:
+    own = part(quantity, bucket.counts)
     if not own.any():
         return None
     if isinstance(quantity, Band):
         return float(own[0] / own[1]) if own[1] else None
-    change = each.change(quantity, counts)
+    change = each.change(quantity, bucket.counts, bucket.start_us)
     if isinstance(quantity, Mean):
         return None if change.effect.difference is None else quantity.expected + change.effect.difference
     return change.effect.js if isinstance(quantity, Distribution) else change.effect.ratio

@@ -24,6 +24,7 @@ from sidecar.fleet_store import FleetStore
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.evaluator import Vector
+from sidecar.statistics.hours import between
 from sidecar.statistics.label_bands import part_for_labels
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoSample
 from sidecar.statistics.wording import Change, describe
@@ -64,9 +65,16 @@ class SeriesReport:
         """Newest first."""
         return sorted(self.seen_alarms.values(), key=lambda each: (-each.opened_us, each.quantity))
 
-    def change(self, quantity: Quantity, counts: Vector) -> Change:
-        """What moved of a quantity, under these counts of all."""
-        return describe(quantity, part(quantity, counts))
+    def change(self, quantity: Quantity, counts: Vector, start_us: int = 0) -> Change:
+        """What moved of a quantity, under these counts: of the span, or of the bucket that begins then."""
+        return describe(self.against(quantity, start_us), part(quantity, counts))
+
+    def against(self, quantity: Quantity, start_us: int = 0) -> Quantity:
+        """The quantity as it is normal in the hours of the span, or of the bucket that begins then."""
+        if not isinstance(quantity, Distribution):
+            return quantity
+        span = (start_us, start_us + self.bucket_us) if start_us else (self.first_us, self.last_us)
+        return between(quantity, *span)
 
 
 def part(quantity: Quantity, counts: Vector) -> Vector:

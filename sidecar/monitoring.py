@@ -21,6 +21,7 @@ from sidecar.records import TOKEN
 from sidecar.shipping.knowledge import MonitorKey
 from sidecar.statistics.baseline import Baseline
 from sidecar.statistics.decision import Token
+from sidecar.statistics.hours import HOUR_US
 from sidecar.statistics.monitor import Monitor, MonitorSettings
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.rule_tally import Checks
@@ -106,6 +107,11 @@ def monitoring(settings: Settings, token: Token | None = None) -> Monitoring:
 def _baseline(path: Path, told: MonitorSettings, where: str = "") -> Baseline:
     """The baseline in a file, if what is watched can be under it. Raises ConfigError."""
     baseline = _read(str(path), "baseline_file", Baseline.decode)
+    if baseline.by_hour and HOUR_US % told.pane_us:
+        raise ConfigError(
+            f"pane: {told.pane_us / 1e6:g}s does not divide an hour, as {path}, by hour of the week, "
+            "needs it to: set 60s, say"
+        )
     try:
         Plan(baseline, told.watch)
     except ValueError as error:

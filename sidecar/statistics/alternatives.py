@@ -55,6 +55,8 @@ class Alternatives:
     weights: Floats
     """Prior weights, shape (K,); together 1 − the share kept for learnt alternatives."""
     directions: tuple[Direction, ...]
+    exponents: Floats
+    """Shape (K,): each is the baseline times exp(exponent · score), above 0 upward."""
 
 
 def smoothed(counts: npt.ArrayLike) -> Floats:
@@ -131,7 +133,7 @@ def tilts(quantity: Distribution, directions: tuple[Direction, ...], radius: flo
         for size in _sizes(direction, sign, centre, radius)
     ]
     scores = np.array([directions[place].score * sign for place, sign, _ in wanted]).reshape(-1, len(counts))
-    shares, reached = _tilted(p, centre, scores, np.array([size for _, _, size in wanted]))
+    shares, exponents, reached = _tilted(p, centre, scores, np.array([size for _, _, size in wanted]))
     kept = [choice for choice, there in zip(wanted, reached, strict=True) if there]
     return Alternatives(
         tuple(f"{directions[place].name} {'up' if sign > 0 else 'down'}" for place, sign, _ in kept),
@@ -139,6 +141,7 @@ def tilts(quantity: Distribution, directions: tuple[Direction, ...], radius: flo
         np.array([place for place, _, _ in kept], dtype=np.int64),
         _prior([directions[place].group for place, _, _ in kept]),
         directions,
+        (exponents * np.array([sign for _, sign, _ in wanted]))[reached],
     )
 
 
@@ -171,21 +174,24 @@ def _sizes(direction: Direction, sign: float, centre: Floats, radius: float) -> 
     return sizes
 
 
-def _tilted(p: Floats, centre: Floats, scores: Floats, sizes: Floats) -> tuple[Floats, npt.NDArray[np.bool_]]:
-    """q ∝ p·exp(η score) with KL(centre ‖ q) = size, one per row, and which rows have one."""
+def _tilted(
+    p: Floats, centre: Floats, scores: Floats, sizes: Floats
+) -> tuple[Floats, Floats, npt.NDArray[np.bool_]]:
+    """q ∝ p·exp(η score) with KL(centre ‖ q) = size, one per row, its η, and which rows have one."""
     most = MOST_EXPONENT / np.maximum(np.abs(scores).max(axis=1, initial=0.0), 1e-9)
     low, high = np.zeros(len(sizes)), most
     for _ in range(48):
         middle = (low + high) / 2.0
-        short = divergence(centre, _tilt(p, scores, middle)) < sizes
+        short = divergence(centre, tilted(p, scores, middle)) < sizes
         low, high = np.where(short, middle, low), np.where(short, high, middle)
-    found = _tilt(p, scores, high)
+    found = tilted(p, scores, high)
     # Down to nothing a slot goes only so far: no tilt is as far away as was asked for.
     reached = (high < most) & (divergence(centre, found) < sizes * 1.01)
-    return found, reached
+    return found, high, reached
 
 
-def _tilt(p: Floats, scores: Floats, eta: Floats) -> Floats:
+def tilted(p: Floats, scores: Floats, eta: Floats) -> Floats:
+    """q ∝ p·exp(η score), one per row of `scores`."""
     exponent = eta[:, None] * scores
     raw = p * np.exp(exponent - exponent.max(axis=1, keepdims=True))
     raw = np.maximum(raw, LEAST_SHARE)

@@ -70,6 +70,8 @@ class FieldBaseline(msgspec.Struct, frozen=True):
     aspects: list[FieldBaseline] = []
     """What else is counted of the field: numbers that are read out of each value."""
     spread: Spread = Spread()
+    hours: bytes = b""
+    """What to hold each hour of the week against, packed (`hours.py`); empty: the same all the time."""
 
     @property
     def own_slots(self) -> int:
@@ -106,6 +108,7 @@ class Projection(msgspec.Struct, frozen=True):
     mean: float
     scale: float
     spread: Spread = Spread()
+    hours: bytes = b""
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -124,6 +127,7 @@ class Pair(msgspec.Struct, frozen=True):
     information: float
     """Mutual information in nats."""
     spread: Spread = Spread()
+    hours: bytes = b""
 
     @property
     def name(self) -> str:
@@ -167,6 +171,11 @@ class Baseline(msgspec.Struct, frozen=True):
             if len(field.counts) != _slots(field):
                 raise UsageError(f"is no baseline: {field.name} has {len(field.counts)} counts: make it anew")
         return baseline
+
+    @property
+    def by_hour(self) -> bool:
+        """Whether what is normal goes with the hour of the week."""
+        return any(field.hours for field in (*self.inputs, *self.outputs, *self.exchange))
 
     @property
     def digest(self) -> str:

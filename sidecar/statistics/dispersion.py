@@ -7,7 +7,7 @@ much as the rows inside a pane suggest. Log e-values are divided by D
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -182,52 +182,88 @@ ROWS_PER_SLOT = 25
 """A stretch has at least so many rows per slot in use, or noise is all that would be seen."""
 
 
-def spread_of(panes: npt.ArrayLike, scores: npt.ArrayLike | None = None) -> Spread:
+class Normal(NamedTuple):
+    """What each pane would have been on average, where that goes with the hour of the week."""
+
+    counts: Floats
+    """Shape (panes, slots)."""
+    cycles: int
+    """Weeks that it was made of, the panes' own among them."""
+
+    @property
+    def grown(self) -> float:
+        """How much larger squared distances from it would be, had a pane's own week no part in it."""
+        return self.cycles / (self.cycles - 1.0)
+
+
+def spread_of(
+    panes: npt.ArrayLike, scores: npt.ArrayLike | None = None, normal: Normal | None = None
+) -> Spread:
     """How much these panes of one clean baseline differ, shape (panes, slots), in time order.
 
     `scores` (J, slots) are directions to look along for dependence; without
     them each slot is one. KL is that of the whole from its least typical
-    stretch, what chance explains taken off.
+    stretch, what chance explains taken off; with `normal`, of what the
+    stretch's hours are.
     """
     counts = np.asarray(panes, dtype=np.float64)
-    counts = counts[counts.sum(axis=1) > 0]
+    used_panes = counts.sum(axis=1) > 0
+    counts = counts[used_panes]
+    if normal is not None:
+        normal = normal._replace(counts=normal.counts[used_panes])
     whole = counts.sum(axis=0) if len(counts) else np.zeros(counts.shape[1])
     if len(counts) < 2 or not whole.sum():
         return Spread(panes=len(counts))
     looked = np.eye(len(whole))[whole > 0] if scores is None else np.asarray(scores, dtype=np.float64)
-    near = _dispersion(counts, looked, SCALES[:1], 0.0, 1.0)
+    near = _dispersion(counts, looked, SCALES[:1], 0.0, 1.0, normal)
     used = whole > 0
     kl = 0.0
     for stretches in STRETCHES:
         if len(counts) >= 2 * stretches and whole.sum() / stretches >= ROWS_PER_SLOT * used.sum():
-            kl = max(kl, _stretch_kl(counts[:, used], stretches, near))
+            kl = max(kl, _stretch_kl(counts, used, stretches, near, normal))
     # Blocks far apart differ by what the tolerance will allow for; only more than that is dependence.
-    far = _dispersion(counts, looked, SCALES[1:], kl, near)
+    far = _dispersion(counts, looked, SCALES[1:], kl, near, normal)
     return Spread(panes=len(counts), kl=kl, dispersion=far)
 
 
-def spread_of_distribution(quantity: Distribution, panes: npt.ArrayLike) -> Spread:
+def spread_of_distribution(
+    quantity: Distribution, panes: npt.ArrayLike, normal: Normal | None = None
+) -> Spread:
     """`spread_of` along the directions in which that quantity will be watched."""
     directions = directions_of(quantity)
-    return spread_of(panes, np.array([direction.score for direction in directions]) if directions else None)
+    scores = np.array([direction.score for direction in directions]) if directions else None
+    return spread_of(panes, scores, normal)
 
 
-def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: float, known: float) -> float:
+def _dispersion(
+    counts: Floats,
+    scores: Floats,
+    scales: tuple[int, ...],
+    kl: float,
+    known: float,
+    normal: Normal | None,
+) -> float:
     """The largest over the directions and the scales, as far as it is beyond `known` and chance."""
     rows, whole = counts.sum(axis=1), counts.sum(axis=0)
     share = whole / whole.sum()
-    variance = np.maximum(scores**2 @ share - (scores @ share) ** 2, 0.0)
+    sums = counts @ scores.T
+    if normal is None:
+        variance = np.maximum(scores**2 @ share - (scores @ share) ** 2, 0.0)
+    else:
+        hourly = normal.counts @ scores.T
+        sums = sums - hourly
+        variance = np.maximum(scores**2 @ share - (hourly**2 / rows[:, None]).sum(axis=0) / rows.sum(), 0.0)
+    grown = 1.0 if normal is None else normal.grown
     largest = known
     for every in scales:
         blocks = len(counts) // every
         if blocks < 10:
             break
         n = rows[: blocks * every].reshape(blocks, every).sum(axis=1)
-        sums = (counts[: blocks * every] @ scores.T).reshape(blocks, every, -1).sum(axis=1)
-        mean = sums / n[:, None]
+        mean = sums[: blocks * every].reshape(blocks, every, -1).sum(axis=1) / n[:, None]
         weight = n[1:] * n[:-1] / (n[1:] + n[:-1])
         apart = np.maximum(np.abs(np.diff(mean, axis=0)) - np.sqrt(2.0 * kl * variance), 0.0)
-        between = (apart**2 * weight[:, None]).mean(axis=0)
+        between = grown * (apart**2 * weight[:, None]).mean(axis=0)
         ratio = np.divide(between, variance, out=np.ones_like(between), where=variance > 0)
         # A slot with a handful of rows says nothing about dependence.
         enough = whole.sum() * variance >= 30.0 * np.abs(scores).max(axis=1) ** 2
@@ -235,13 +271,19 @@ def _dispersion(counts: Floats, scores: Floats, scales: tuple[int, ...], kl: flo
     return float(largest)
 
 
-def _stretch_kl(counts: Floats, stretches: int, dispersion: float) -> float:
-    parts = np.array([part.sum(axis=0) for part in np.array_split(counts, stretches)])
-    whole = counts.sum(axis=0)
+def _stretch_kl(
+    counts: Floats, used: npt.NDArray[np.bool_], stretches: int, dispersion: float, normal: Normal | None
+) -> float:
+    def cut(panes: Floats) -> Floats:
+        return np.array([part[:, used].sum(axis=0) for part in np.array_split(panes, stretches)])
+
+    parts = cut(counts)
     rows = parts.sum(axis=1)
-    smooth = (parts + 0.5) / (rows + 0.5 * len(whole))[:, None]
-    kl = divergence(whole / whole.sum(), smooth)
-    degrees = max(1, len(whole) - 1)
-    chance = dispersion * chi_square_quantile(degrees, 1.0 - 0.01 / stretches) / (2.0 * rows)
-    beyond = np.where(kl > chance, kl - dispersion * degrees / (2.0 * rows), 0.0)
-    return float(max(0.0, beyond.max()))
+    expected = counts[:, used].sum(axis=0) if normal is None else cut(normal.counts)
+    smooth = (parts + 0.5) / (rows + 0.5 * parts.shape[1])[:, None]
+    kl = divergence(expected / expected.sum(axis=-1, keepdims=True), smooth)
+    degrees = max(1, parts.shape[1] - 1)
+    own = 1.0 if normal is None else 1.0 / normal.grown
+    chance = own * dispersion * chi_square_quantile(degrees, 1.0 - 0.01 / stretches) / (2.0 * rows)
+    beyond = np.where(kl > chance, kl - own * dispersion * degrees / (2.0 * rows), 0.0)
+    return float(max(0.0, beyond.max())) / own**2

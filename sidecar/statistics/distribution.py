@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import sqrt
+from sys import intern
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from sidecar.statistics.alternatives import Alternatives, directions_of, learnt_
 from sidecar.statistics.dispersion import Dispersion
 from sidecar.statistics.projection import divergence, project
 from sidecar.statistics.quantity import Distribution
-from sidecar.statistics.tolerance import tolerance
+from sidecar.statistics.tolerance import Tolerance, tolerance
 
 Floats = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.int64]
@@ -33,17 +34,19 @@ class DistributionBets:
         counts = np.array(quantity.reference, dtype=np.float64)
         self.centre: Floats = counts / counts.sum()
         self.baseline: Floats = smoothed(counts)
+        self.against: Floats = self.baseline
+        """What `distance` is from."""
         directions = directions_of(quantity)
         # Both ways, at a handful of sizes that all test nearly the same half-space.
-        tests = 12 * max(1, len(directions))
-        self.tolerance = tolerance(int(counts.sum()), self.size, tests, share, quantity.spread)
+        self.tests = 12 * max(1, len(directions))
+        self.tolerance = self._tolerance(int(counts.sum()), self.tests, share)
         fixed = self.alternatives()
         self.direction = fixed.direction
         """Index of each fixed bet's direction."""
         nearest = project(fixed.shares, self.centre, self.tolerance.direction)
-        self.log_ratios = _lower(np.vstack([np.log(fixed.shares / nearest), np.zeros(self.size)]))
+        self.log_ratios = lower(np.vstack([np.log(fixed.shares / nearest), np.zeros(self.size)]))
         """Per bet and slot; single precision, since there are many."""
-        self.names = (*fixed.names, "learnt from recent traffic")
+        self.names = (*map(intern, fixed.names), "learnt from recent traffic")
         self.weights: Floats = np.append(fixed.weights, learnt_weight(fixed))
         self.scores = np.array([d.score for d in directions]).reshape(-1, self.size)
         # An unordered quantity of one used slot may have no direction but those of its other slots.
@@ -55,6 +58,9 @@ class DistributionBets:
         )
         self._recent: Floats = np.zeros(self.size)
         self._fresh = 0.0
+
+    def _tolerance(self, rows: int, directions: int, share: float) -> Tolerance:
+        return tolerance(rows, self.size, directions, share, self.quantity.spread)
 
     def alternatives(self) -> Alternatives:
         """The distributions behind the fixed bets; made anew, since only their log-ratios are kept."""
@@ -89,7 +95,7 @@ class DistributionBets:
         q = self._recent + REFRESH_ROWS * self.baseline
         q /= q.sum()
         nearest = project(q, self.centre, self.tolerance.whole)
-        self.log_ratios[-1] = _lower(np.log(q / nearest))
+        self.log_ratios[-1] = lower(np.log(q / nearest))
 
     def distance(self, counts: Vector) -> tuple[float, float]:
         """√(2 KL(now ‖ baseline)), for a normal field the mean's shift in σ; what chance adds taken off."""
@@ -98,7 +104,7 @@ class DistributionBets:
         degrees = max(1, int(np.count_nonzero(counts)) - 1)
         factors = self.dispersion.estimate()
         factor = float(factors.max()) if len(factors) else 1.0
-        kl = float(divergence(n / rows, self.baseline)) - factor * degrees / (2.0 * rows)
+        kl = float(divergence(n / rows, self.against)) - factor * degrees / (2.0 * rows)
         return sqrt(2.0 * max(0.0, kl)), sqrt(factor / rows)
 
     @property
@@ -123,7 +129,7 @@ class DistributionBets:
         self.log_ratios[-1] = state[3]
 
 
-def _lower(logs: Floats) -> npt.NDArray[np.float32]:
+def lower(logs: Floats) -> npt.NDArray[np.float32]:
     """In single precision, never above the value: rounded down it is still the logarithm of an e-value."""
     near = logs.astype(np.float32)
     return np.where(near > logs, np.nextafter(near, np.float32(-np.inf)), near)

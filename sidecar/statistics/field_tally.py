@@ -91,6 +91,7 @@ class Span:
             mean=field.mean if ordered > 0 else None,
             unit=field.scale,
             title=_title(self.label),
+            hours=field.hours,
         )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from sidecar.statistics.baseline import TAIL, Baseline, FieldBaseline
+from sidecar.statistics.baseline import NEW, OTHER, TAIL, Baseline, FieldBaseline
 from sidecar.statistics.coding import Codes
 from sidecar.statistics.exchange import RESULTS
 from sidecar.statistics.field_counter import Counted, FieldCounter
@@ -24,6 +25,7 @@ LATENCY_KL = 0.12
 """Nats, about half a standard deviation: latency follows the load, and smaller shifts are no news."""
 
 Times = npt.NDArray[np.int64]
+Cut = Callable[[Times | None], Stretches]
 
 
 class Side(NamedTuple):
@@ -49,24 +51,26 @@ def found_baseline(
     pane_us: int = 0,
     source: str = "",
     epochs: Mapping[str, str] = MappingProxyType({}),
+    by_hour: bool = False,
 ) -> Baseline:
     """The baseline of these columns.
 
     `answered` says which rows of the inputs the outputs are of (all, if None).
     With `coarse`, no number is told exactly. `pane_us` is the pane whose
     spread is looked at; 0 leaves it unknown. `epochs` gives, by path, the unit
-    of numbers that are moments.
+    of numbers that are moments. With `by_hour` each hour of the week has counts of its own: rows have times.
     """
+    cut = partial(stretches_of, pane_us=pane_us, by_hour=by_hour)
     if answered is None:
         answered = np.ones(inputs.rows, dtype=bool) if outputs.columns else np.zeros(inputs.rows, dtype=bool)
     units = [
         {path.removeprefix(side): unit for path, unit in epochs.items() if path.startswith(side)}
         for side in ("inputs.", "outputs.")
     ]
-    side_in, coded_in = _fields(inputs, coarse, pane_us, units[0])
-    side_out, coded_out = _fields(outputs, coarse, pane_us, units[1])
+    side_in, coded_in = _fields(inputs, coarse, cut, units[0])
+    side_out, coded_out = _fields(outputs, coarse, cut, units[1])
     projections = freeze_projections(side_in, coded_in)
-    spread_in = stretches_of(inputs.times_us, pane_us)
+    spread_in, spread_out = cut(inputs.times_us), cut(outputs.times_us)
     for at, projection in enumerate(projections):
         deviations = [
             found for name in projection.inputs if (found := coded_in[name].main.deviations) is not None
@@ -74,14 +78,16 @@ def found_baseline(
         tally = ProjectionTally(projection)
         slots = tally.slots(projected(projection.weights, deviations))
         spread = spread_in.spread(slots, tally.quantity(0))
-        projections[at] = msgspec.structs.replace(projection, spread=spread)
+        hours = spread_in.hours(slots, len(projection.counts))
+        projections[at] = msgspec.structs.replace(projection, spread=spread, hours=hours)
     fields, codes = _answered(side_in, coded_in, side_out, coded_out, answered)
     pairs = []
     for pair in freeze_pairs(fields, codes):
         first, second = np.array(pair.first_groups), np.array(pair.second_groups)
         slots = first[codes[pair.first]] * len(pair.second_labels) + second[codes[pair.second]]
-        spread = stretches_of(outputs.times_us, pane_us).spread(slots, PairTally(pair).quantity(0))
-        pairs.append(msgspec.structs.replace(pair, spread=spread))
+        spread = spread_out.spread(slots, PairTally(pair).quantity(0))
+        hours = spread_out.hours(slots, len(pair.counts))
+        pairs.append(msgspec.structs.replace(pair, spread=spread, hours=hours))
     times = exchange.times_us if exchange else inputs.times_us
     timed = times is not None and len(times) > 0
     return Baseline(
@@ -90,7 +96,7 @@ def found_baseline(
         answered_rows=int(answered.sum()),
         inputs=side_in,
         outputs=side_out,
-        exchange=_exchange(exchange, pane_us) if exchange else [],
+        exchange=_exchange(exchange, cut) if exchange else [],
         projections=projections,
         pairs=pairs,
         t_from_us=int(times.min()) if timed and times is not None else 0,
@@ -100,9 +106,9 @@ def found_baseline(
 
 
 def _fields(
-    side: Side, coarse: bool, pane_us: int, epochs: Mapping[str, str]
+    side: Side, coarse: bool, cut: Cut, epochs: Mapping[str, str]
 ) -> tuple[list[FieldBaseline], dict[str, Counted]]:
-    stretches = stretches_of(side.times_us, pane_us)
+    stretches = cut(side.times_us)
     fields, coded = [], {}
     for name, values in side.columns.items():
         field = freeze_field(name, values, side.times_us, coarse, epochs.get(name, ""))
@@ -123,11 +129,13 @@ def _spread(field: FieldBaseline, found: Counted, stretches: Stretches) -> Field
 def _with_spread(field: FieldBaseline, stretches: Stretches, codes: Codes) -> FieldBaseline:
     """Looked for as the field will be watched: slot by slot a dependence shows at half its size."""
     watched = Span("", field, 0).quantity(1.0)
-    return msgspec.structs.replace(field, spread=stretches.spread(codes, watched))
+    own = field.own_slots
+    hours = stretches.hours(codes, len(field.counts), (own + OTHER, own + NEW, field.singletons))
+    return msgspec.structs.replace(field, spread=stretches.spread(codes, watched), hours=hours)
 
 
-def _exchange(side: Side, pane_us: int) -> list[FieldBaseline]:
-    stretches = stretches_of(side.times_us, pane_us)
+def _exchange(side: Side, cut: Cut) -> list[FieldBaseline]:
+    stretches = cut(side.times_us)
     fields = []
     for name, values in side.columns.items():
         if name == "result":

@@ -142,6 +142,7 @@ class ProjectionTally:
             under=len(bins),
             over=len(bins) + 1,
             title=f"a random projection of {len(self.projection.inputs)} inputs",
+            hours=self.projection.hours,
         )
 
 
@@ -257,4 +258,5 @@ class PairTally:
             spread=self.pair.spread,
             weight=WEIGHT,
             title=f"{first} with {second}",
+            hours=self.pair.hours,
         )

@@ -369,10 +369,11 @@ class Monitor:
                 break
             total += series.get(start)
             starts.append(start)
+        from_us, to_us = (min(starts), max(starts) + self.pane_us) if starts else (0, 0)
         window: dict[str, Any] = {"panes": len(starts), "t_from_us": None, "t_to_us": None}
         if starts:
-            window |= {"t_from_us": min(starts), "t_to_us": max(starts) + self.pane_us}
-        return window | counts_summary(plan, total)
+            window |= {"t_from_us": from_us, "t_to_us": to_us}
+        return window | counts_summary(plan, total, from_us, to_us)
 
 
 def _cut(samples: list[Sample]) -> Iterable[list[Sample]]:

@@ -194,16 +194,13 @@ class Plan:
 
     def encode(self) -> bytes:
         """Canonical bytes (JSON); equal plans have equal bytes."""
-        return self._encoded
-
-    @cached_property
-    def _encoded(self) -> bytes:
+        # Made anew each time: it is seldom asked for, and as large as all that it is made of.
         return msgspec.json.encode(_Document(FORMAT, self.baseline, self.watch))
 
     @cached_property
     def digest(self) -> str:
         """Hex SHA-256 of `encode()`, the plan's name."""
-        return sha256(self._encoded).hexdigest()
+        return sha256(self.encode()).hexdigest()
 
     @classmethod
     def decode(cls, data: bytes, token: Token | None = None, checks: Checks | None = None) -> Plan:

@@ -43,6 +43,8 @@ class Distribution:
     """One baseline standard deviation in the field's own unit."""
     title: str = ""
     """What people call it; the name when empty."""
+    hours: bytes = b""
+    """The baseline's counts in each hour of the week, packed (`hours.py`); empty: one reference for all."""
 
 
 @dataclass(frozen=True, slots=True)

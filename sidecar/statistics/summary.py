@@ -22,6 +22,7 @@ from sidecar.statistics.baseline import (
 from sidecar.statistics.bias import bias_report
 from sidecar.statistics.coding import mean_of
 from sidecar.statistics.field_tally import ANSWERED_ROWS, EXCHANGES, ROWS, Span
+from sidecar.statistics.hours import expected
 from sidecar.statistics.information import information_report
 from sidecar.statistics.plan import Plan
 from sidecar.statistics.psi import MAX_NOISE, psi, psi_noise
@@ -34,8 +35,11 @@ MAX_SHARES = 20
 """Outputs with at most that many known values carry the share of each: the decisions."""
 
 
-def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
-    """Exchanges, rows, and by name all that the plan counts, for one vector: a pane's or any sum of them."""
+def counts_summary(plan: Plan, vector: Vector, from_us: int = 0, to_us: int = 0) -> dict[str, Any]:
+    """Exchanges, rows, and by name all that the plan counts, for one vector: a pane's or any sum of them.
+
+    Where the times are told, distances are from what those hours of the week were in the baseline.
+    """
     summary: dict[str, Any] = {
         "exchanges": int(vector[EXCHANGES]),
         "instances": int(vector[ROWS]),
@@ -47,13 +51,18 @@ def counts_summary(plan: Plan, vector: Vector) -> dict[str, Any]:
     sides = {"inputs": summary["features"], "outputs": summary["outputs"], "exchange": summary["exchange"]}
     for span in plan.spans:
         side, _, name = span.label.partition(".")
-        found = _field(span, vector, side == "outputs")
+        reference = expected(span.quantity(1.0), from_us, to_us)
+        found = _field(span, vector, side == "outputs", reference)
         if span.field.aspect:
             sides[side][span.field.name].setdefault("aspects", {})[span.field.aspect] = found
         else:
             sides[side][name] = found
     summary["joint"] = {
-        joint.name.removeprefix("joint/"): _joint(plan, vector, joint.name) for joint in plan.joint
+        joint.name.removeprefix("joint/"): _distance(
+            plan.part(vector, joint.name), expected(joint.quantity(0), from_us, to_us)
+        )
+        | {"count": int(plan.part(vector, joint.name).sum())}
+        for joint in plan.joint
     }
     summary["bands"] = {band.spec.name: band.shares(plan.part(vector, band.name)) for band in plan.bands}
     summary["means"] = {
@@ -89,9 +98,8 @@ def _segments(tally: SegmentTally, counts: Vector) -> list[dict[str, Any]]:
     ]
 
 
-def _field(span: Span, vector: Vector, output: bool) -> dict[str, Any]:
+def _field(span: Span, vector: Vector, output: bool, reference: Vector) -> dict[str, Any]:
     field, slots = span.field, span.slots(vector)
-    reference = np.array(field.reference(), dtype=np.int64)
     own = field.own_slots
     valid = int(slots.sum() - slots[own + MISSING] - slots[own + INVALID])
     summary: dict[str, Any] = {
@@ -120,12 +128,6 @@ def _field(span: Span, vector: Vector, output: bool) -> dict[str, Any]:
     if field.concealed:
         summary["redacted"] = True
     return summary
-
-
-def _joint(plan: Plan, vector: Vector, name: str) -> dict[str, Any]:
-    slots = plan.part(vector, name)
-    reference = next(tally.quantity(0).reference for tally in plan.joint if tally.name == name)
-    return {"count": int(slots.sum()), **_distance(slots, np.array(reference, dtype=np.int64))}
 
 
 def _distance(slots: Vector, reference: Vector) -> dict[str, Any]:

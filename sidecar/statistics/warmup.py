@@ -141,6 +141,7 @@ class Warmup(msgspec.Struct):
         pane_us: int = 0,
         source: str = "first exchanges",
         epochs: Mapping[str, str] = MappingProxyType({}),
+        by_hour: bool = False,
     ) -> Baseline:
         """The baseline made of what was taken in; arguments as `found_baseline` takes them."""
         sizes = np.maximum(np.array(self.sizes, dtype=np.int64), 0)
@@ -156,4 +157,5 @@ class Warmup(msgspec.Struct):
             pane_us=pane_us,
             source=source,
             epochs=epochs,
+            by_hour=by_hour,
         )

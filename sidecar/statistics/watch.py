@@ -15,6 +15,8 @@ from sidecar.statistics.bets import Bets
 from sidecar.statistics.betting import BandBets, MeanBets
 from sidecar.statistics.change_point import Excursions, History
 from sidecar.statistics.distribution import DistributionBets
+from sidecar.statistics.hourly_bets import HourlyBets
+from sidecar.statistics.hours import between
 from sidecar.statistics.promise import Promise, promise_of
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoSample
 from sidecar.statistics.two_sample import TwoSampleBets
@@ -31,8 +33,14 @@ RETURN_MEMORY = 64
 """Panes after which the older half of what was seen since the alarm counts for less."""
 
 _Kind = Callable[[Any, float], Bets]
+
+
+def _distribution_bets(quantity: Distribution, share: float) -> Bets:
+    return (HourlyBets if quantity.hours else DistributionBets)(quantity, share)
+
+
 _KINDS: dict[type, _Kind] = {
-    Distribution: DistributionBets,
+    Distribution: _distribution_bets,
     Band: BandBets,
     Mean: MeanBets,
     TwoSample: TwoSampleBets,
@@ -67,6 +75,7 @@ class Watch:
         self._opening = 0.0
         self._recent = np.zeros(self.bets.size)
         self._recent_panes = 0
+        self._recent_from_us = 0
 
     def give(self, before: float, after: float) -> None:
         """Goes on with another part of the budget, `after` instead of `before` of the whole."""
@@ -84,6 +93,8 @@ class Watch:
         rows = self.bets.rows(counts)
         if not rows:
             return False
+        if isinstance(self.bets, HourlyBets):
+            self.bets.turn_to(pane_start_us)
         log_e = self.bets.log_e(counts)
         e_detector.step(self.m, log_e, out=self.m)
         self.excursions.step(log_e, pane_start_us)
@@ -91,6 +102,8 @@ class Watch:
         self.panes += 1
         self.rows += rows
         if self.alarm is not None:
+            if not self._recent_panes:
+                self._recent_from_us = pane_start_us
             self._recent += counts
             self._recent_panes += 1
         ready = not isinstance(self.bets, TwoSampleBets) or self.bets.enough()
@@ -113,7 +126,7 @@ class Watch:
         since_us, counts = history.since(int(self.excursions.since_us[best]))
         own = self.part(counts)
         self._start = self.part(history.totals[-1]) - own
-        self._opening = max(self.bets.distance(own)[0], 1e-9)
+        self._opening = max(self._distance(own, since_us, end_us)[0], 1e-9)
         self._recent[:] = 0.0
         self._recent_panes = 0
         evidence = self.evidence
@@ -141,7 +154,7 @@ class Watch:
         alarm, start = self.alarm, self._start
         if alarm is None or start is None or not self._recent_panes:
             return False
-        distance, error = self.bets.distance(self._recent.astype(np.int64))
+        distance, error = self._distance(self._recent.astype(np.int64), self._recent_from_us, end_us)
         goal = max(self._opening / 2.0, self.bets.edge)
         if self._recent_panes >= RETURN_PANES and distance + CERTAIN * error <= goal:
             alarm.move("returned", end_us)
@@ -158,10 +171,16 @@ class Watch:
             for name, value in self._words(own, alarm.since_us, end_us, pane_us, evidence).items():
                 setattr(alarm, name, value)
         alarm.log_evidence = max(alarm.log_evidence, log(max(self.evidence, 1e-300)))
-        self._roll(distance, error, goal)
+        self._roll(distance, error, goal, end_us)
         return changed
 
-    def _roll(self, distance: float, error: float, goal: float) -> None:
+    def _distance(self, counts: Vector, from_us: int, to_us: int) -> tuple[float, float]:
+        """How far counts of that time are from what is normal then, and the standard error."""
+        if isinstance(self.bets, HourlyBets):
+            self.bets.compare(from_us, to_us)
+        return self.bets.distance(counts)
+
+    def _roll(self, distance: float, error: float, goal: float, end_us: int) -> None:
         """What was seen since the alarm starts anew once it is clear that nothing has returned yet."""
         if self._recent_panes >= RETURN_PANES and distance - CERTAIN * error > goal:
             self._recent[:] = 0.0
@@ -169,6 +188,7 @@ class Watch:
         elif self._recent_panes >= RETURN_MEMORY:
             self._recent = np.floor(self._recent / 2.0)
             self._recent_panes //= 2
+            self._recent_from_us = (self._recent_from_us + end_us) // 2
 
     def _forget(self) -> None:
         """After the end of an alarm the detector starts from nothing."""
@@ -183,7 +203,10 @@ class Watch:
     def _words(
         self, own: Vector, since_us: int, end_us: int, pane_us: int, evidence: float
     ) -> dict[str, Any]:
-        change = wording.describe(self.quantity, own)
+        quantity = self.quantity
+        if isinstance(quantity, Distribution):
+            quantity = between(quantity, since_us, end_us)
+        change = wording.describe(quantity, own)
         chance = wording.span(evidence * pane_us)
         parts = [
             f"{wording.title(self.quantity)} {change.headline}",
@@ -213,13 +236,14 @@ class Watch:
             self._recent.tolist(),
             self._recent_panes,
             self.bets.state(),
+            self._recent_from_us,
         ]
 
     def load(self, state: list[Any], alarm: Alarm | None) -> None:
         """Takes what `state` gave, and the alarm that was active then."""
-        m, height, since, self.panes, self.rows, start, self._opening, recent, self._recent_panes, bets = (
-            state
-        )
+        m, height, since, self.panes, self.rows, start, self._opening, recent, *rest = state
+        self._recent_panes, bets, *later = rest
+        self._recent_from_us = later[0] if later else 0
         self.m = np.array(m, dtype=np.float64)
         self.excursions.height = np.array(height, dtype=np.float64)
         self.excursions.since_us = np.array(since, dtype=np.int64)

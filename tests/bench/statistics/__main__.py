@@ -28,7 +28,7 @@ from tests.bench.statistics import environment
 from tests.bench.statistics.row import Row
 from tests.bench.statistics.table import tables
 
-MODULES = ("false_alarms", "edge", "delay", "windows", "correctness", "peeking", "cost")
+MODULES = ("false_alarms", "hourly", "edge", "delay", "windows", "correctness", "peeking", "cost")
 ROOT = environment.ROOT
 
 

@@ -14,12 +14,14 @@ import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import orjson
 
 from sidecar.decode.registry import Decoding
 from sidecar.records import Message, Sample
-from sidecar.statistics.baseline import INVALID, MISSING, NEW, OVER, UNDER
+from sidecar.statistics.baseline import INVALID, MISSING, NEW, OVER, UNDER, Baseline
+from sidecar.statistics.hours import HOURS, packed
 from sidecar.statistics.monitor import Monitor, MonitorSettings
 from tests.bench.statistics.row import Row
 
@@ -29,6 +31,8 @@ PANE_US = 1_000_000
 RATE = 10_000
 """Exchanges a second."""
 BASELINE = 2_000
+HOURLY_ROWS = 1_000
+SETTINGS = MonitorSettings(BASELINE, PANE_US, PANE_US, ships=True)
 COST, MEMORY, SUSTAINED, EXACT = (
     "Cost: processor time per exchange, decode to panes",
     "Cost: memory of a monitor",
@@ -48,6 +52,7 @@ def run(quick: bool) -> list[Row]:
         *_costs(20, 40.0, count),
         *_costs(100, 100.0, count // 2),
         _memory(),
+        _memory(HOURLY_ROWS),
         _sustained(5.0 if quick else 20.0),
         _exact(20 if quick else 200),
     ]
@@ -86,7 +91,7 @@ def _sample(decoding: Decoding, pair: Pair, number: int, t_us: int) -> Sample:
 
 
 def _warm(decoding: Decoding, features: int) -> Monitor:
-    monitor = Monitor(MonitorSettings(BASELINE, PANE_US, PANE_US, ships=True))
+    monitor = Monitor(SETTINGS)
     pairs = _bodies(_rows(features, BASELINE, SEED), SEED)
     monitor.add([_sample(decoding, pair, n, n * 1_000_000 // RATE) for n, pair in enumerate(pairs)])
     assert monitor.plan is not None
@@ -157,13 +162,33 @@ def _cpu(work: Callable[[], None]) -> float:
     return time.process_time() - began
 
 
-def _memory() -> Row:
+def _by_hour(monitor: Monitor, rows: int) -> bytes:
+    """The monitor's baseline as if each hour of the week had had so many rows."""
+    rng = np.random.default_rng(SEED)
+
+    def hourly(each: Any) -> Any:
+        counts = np.array(each.counts, dtype=np.float64)
+        drawn = rng.poisson(np.tile(counts * rows / max(1.0, counts.sum()), (HOURS, 1))).astype(np.int64)
+        return msgspec.structs.replace(each, hours=packed(drawn))
+
+    assert monitor.plan is not None
+    known = monitor.plan.baseline
+    parts = {name: [hourly(each) for each in getattr(known, name)] for name in _PARTS}
+    return msgspec.structs.replace(known, **parts).encode()
+
+
+_PARTS = ("inputs", "outputs", "exchange", "projections", "pairs")
+
+
+def _memory(hourly_rows: int = 0) -> Row:
     decoding = Decoding()
-    _warm(decoding, 100)
+    made = _warm(decoding, 100)
+    data = _by_hour(made, hourly_rows) if hourly_rows else b""
+    del made
     gc.collect()
     tracemalloc.start()
     try:
-        monitor = _warm(decoding, 100)
+        monitor = Monitor(SETTINGS, Baseline.decode(data)) if data else _warm(decoding, 100)
         pairs = _bodies(_rows(100, 6_000, SEED + 2), SEED + 2)
         for pane in range(120):
             # A pane an hour, so that every fold holds something.
@@ -178,7 +203,8 @@ def _memory() -> Row:
     finally:
         tracemalloc.stop()
     figures: dict[str, str | float | int | None] = {"MiB": held, "state MiB": len(monitor.state()) / 2**20}
-    return Row(MEMORY, "100 features, 5 days of panes", figures, "≤ 4 MiB", held <= 4.0)
+    name = f", by hour of the week ({hourly_rows:,} rows an hour)" if hourly_rows else ""
+    return Row(MEMORY, f"100 features, 5 days of panes{name}", figures, "≤ 4 MiB", held <= 4.0)
 
 
 def _sustained(seconds: float) -> Row:
