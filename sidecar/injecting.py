@@ -163,7 +163,8 @@ def _documents(name: str) -> list[Document]:
                 data = file.read(MOST_BYTES + 1)
         if len(data) > MOST_BYTES:
             raise SidecarError(f"{name}: is larger than {MOST_BYTES >> 20} MiB: inject it in parts")
-        return documents(data.decode())
+        # Editors of Windows put a mark of byte order in front.
+        return documents(data.decode("utf-8-sig"))
     except OSError as error:
         raise UsageError(f"{name}: {error.strerror}: give a manifest that can be read") from error
     except UnicodeDecodeError as error:

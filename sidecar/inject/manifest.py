@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -24,6 +24,9 @@ from sidecar.inject.yaml_nodes import Dumper, Loader, ManifestError, written_out
 _SEPARATOR = re.compile(r"^---(?=[ \t\r\n]|\Z)", re.MULTILINE)
 _DIRECTIVES = re.compile(r"(?:[ \t]*(?:#.*)?\r?\n)*%(?:.*\n)*")
 """`%YAML 1.1` and the like belong to the document behind the separator."""
+
+
+_BLANKS = re.compile(r"\s*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,14 +44,14 @@ class Document:
 
 
 def documents(text: str) -> list[Document]:
-    """The documents of a YAML stream, or of one JSON value; their texts together are `text`.
+    """The documents of a YAML stream, or of JSON values one after the other; their texts together are `text`.
 
     Raises ManifestError.
     """
     if text.lstrip()[:1] in ("{", "["):
         try:
-            return [Document("", text, json.loads(text))]
-        except ValueError:
+            return list(_json_stream(text))
+        except (ValueError, RecursionError):
             # A flow mapping of YAML that is no JSON.
             pass
     starts = [found.start() for found in _SEPARATOR.finditer(text)]
@@ -65,6 +68,21 @@ def documents(text: str) -> list[Document]:
             head += line + newline
         found.append(Document(head, body, _value(piece, text.count("\n", 0, begin))))
     return found
+
+
+def _json_stream(text: str) -> Iterator[Document]:
+    decoder, begin = json.JSONDecoder(), 0
+    while begin < len(text):
+        value, end = decoder.raw_decode(text, _behind_blanks(text, begin))
+        # Blanks behind a value are its own, so that no document is empty.
+        end = _behind_blanks(text, end)
+        yield Document("", text[begin:end], value)
+        begin = end
+
+
+def _behind_blanks(text: str, at: int) -> int:
+    found = _BLANKS.match(text, at)
+    return found.end() if found is not None else at
 
 
 def _value(piece: str, line: int) -> Any:
@@ -86,7 +104,9 @@ def patched(document: Document, patch: Iterable[Object]) -> str:
         except ValueError:
             pass
         else:
-            return json.dumps(apply(value, patch), indent=2, ensure_ascii=False) + "\n"
+            return _ended_as(
+                document.text, json.dumps(apply(value, patch), indent=2, ensure_ascii=False) + "\n"
+            )
     root = yaml.compose(document.text, Loader=Loader)
     if root is None:
         return document.text
@@ -95,4 +115,9 @@ def patched(document: Document, patch: Iterable[Object]) -> str:
     body = yaml.serialize(root, Dumper=Dumper, width=float("inf"), allow_unicode=True)
     end = "" if body.endswith("\n") else "\n"
     head = document.head if not document.head or document.head.endswith("\n") else "---\n"
-    return head + body + end
+    return head + _ended_as(document.text, body + end)
+
+
+def _ended_as(before: str, text: str) -> str:
+    """The text with the line ends of what it replaces."""
+    return text.replace("\n", "\r\n") if "\r\n" in before else text

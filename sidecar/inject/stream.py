@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from sidecar.inject.keys import shown
 from sidecar.inject.manifest import Document, patched
-from sidecar.inject.names import DISABLED, ENABLED, INJECT
+from sidecar.inject.names import DISABLED, ENABLED, INJECT, PREFIX
 from sidecar.inject.patch import Outcome, Patch, escaped, inject
 from sidecar.inject.pod import Object, annotations_of, child, labels_of
 from sidecar.inject.settings import Source, from_annotations, read
 from sidecar.inject.surroundings import Surroundings, of_namespace, service_ports
-from sidecar.inject.workload import Template, labelled_at, members, template_of
+from sidecar.inject.workload import Template, describes_pods, labelled_at, members, template_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,12 @@ def _changes(document: Mapping[str, Any], every: Sequence[Object], basis: Basis)
             yield _label(workload, path, prefix)
         elif (template := template_of(workload)) is not None:
             yield _inject(template, prefix, every, basis)
+        elif describes_pods(workload):
+            name, namespace = (child(workload, "metadata").get(key) for key in ("name", "namespace"))
+            reason = (
+                f"where its kind has pod templates is not known: label their namespace {INJECT}: {ENABLED}"
+            )
+            yield Injected(str(workload["kind"]), str(name or "?"), namespace, Outcome([], reason), [])
 
 
 def _inject(template: Template, prefix: str, every: Sequence[Object], basis: Basis) -> Injected:
@@ -80,12 +88,19 @@ def _inject(template: Template, prefix: str, every: Sequence[Object], basis: Bas
     around = _around(template, every, basis.around)
     settings, warnings = read((*basis.sources, from_annotations(annotations_of(pod))), basis.image)
     outcome = inject(pod, settings, around, basis.version)
-    outcome = replace(outcome, warnings=(*warnings, *outcome.warnings))
+    outcome = replace(outcome, warnings=(*_no_texts(pod), *warnings, *outcome.warnings))
     patch = [
         {**operation, "path": prefix + template.pointer + operation["path"]} for operation in outcome.patch
     ]
     to_do = tuple(service_patches(outcome, template, around))
     return Injected(kind, name, template.namespace, outcome, patch, to_do=to_do)
+
+
+def _no_texts(pod: Object) -> Iterable[str]:
+    """Annotations of ours that the API would refuse, and that the settings do not hold."""
+    for key, value in child(pod, "metadata", "annotations").items():
+        if str(key).startswith(PREFIX) and not isinstance(value, str):
+            yield f"annotation {key}: {shown(json.dumps(value))} is no text: put it in quotes; it is ignored"
 
 
 def _label_of(pod: Object, workload: Object) -> str | None:

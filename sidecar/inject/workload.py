@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.inject.pod import Object, child
+from sidecar.inject.pod import Object, child, children
 
 _TEMPLATES: dict[str, tuple[str, ...]] = {
     "Pod": (),
@@ -21,6 +21,9 @@ _MADE_BY_CONTROLLER = {
     ("serving.knative.dev", "Configuration"): ("spec", "template"),
 }
 """Whose pods get containers of their controller's: they can only be asked for, by labels at this place."""
+
+_NO_WORKLOADS = frozenset({"CustomResourceDefinition", "ServingRuntime", "ClusterServingRuntime"})
+"""Kinds that speak of containers and make none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +80,18 @@ def labelled_at(workload: Object) -> tuple[str, ...] | None:
     """Where a label on the workload reaches its pods, for workloads whose pods a controller completes."""
     group = str(workload.get("apiVersion", "")).partition("/")[0]
     return _MADE_BY_CONTROLLER.get((group, str(workload.get("kind"))))
+
+
+def describes_pods(value: Any, kind: str | None = None) -> bool:
+    """Whether an object without a pod template where one is looked for holds containers all the same."""
+    if kind is None:
+        kind = str(value.get("kind"))
+    if kind in _NO_WORKLOADS:
+        return False
+    if isinstance(value, list):
+        return any(describes_pods(each, kind) for each in value)
+    if not isinstance(value, dict):
+        return False
+    if any("image" in each for each in children(value, "containers")):
+        return True
+    return any(describes_pods(each, kind) for each in value.values())

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 _TIMESTAMP = "tag:yaml.org,2002:timestamp"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _READ_OTHERWISE = re.compile(r"^([-+.~0-9].*|[yYnN]|null|NULL|Null)$", re.DOTALL)
 """Plain scalars that some YAML reader of the Kubernetes world takes for a number, a truth value or null."""
 MOST_NODES = 1_000_000
@@ -19,7 +20,7 @@ class ManifestError(Exception):
 
 
 class Loader(yaml.SafeLoader):
-    """Reads dates as the text they are: JSON, and so Kubernetes, has none."""
+    """Reads dates and numbers to base 60 as the text they are: JSON, and so Kubernetes, has none."""
 
 
 class Dumper(yaml.SafeDumper):
@@ -29,11 +30,20 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
-for _each in (Loader, Dumper):
-    _each.yaml_implicit_resolvers = {
-        first: [(tag, pattern) for tag, pattern in resolvers if tag != _TIMESTAMP]
+def _resolvers() -> dict[str, list[tuple[str, re.Pattern[str]]]]:
+    """Of plain scalars: no dates, and no numbers to base 60 (`12:30:45`), which are texts to Kubernetes."""
+    return {
+        first: [
+            (tag, re.compile(f"(?!.*:)(?:{pattern.pattern})", pattern.flags) if tag in _NUMBERS else pattern)
+            for tag, pattern in resolvers
+            if tag != _TIMESTAMP
+        ]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+
+for _each in (Loader, Dumper):
+    _each.yaml_implicit_resolvers = _resolvers()
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:

@@ -138,6 +138,53 @@ def test_json_stays_json() -> None:
     assert value["spec"]["initContainers"]
 
 
+def test_json_objects_one_after_the_other_are_documents() -> None:
+    pod = '{"kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [{"name": "m", "ports": [{"containerPort": 1}]}]}}'
+    text = f' {pod}\n{{"kind": "Service"}}\n\n{pod} '
+    assert [each.value["kind"] for each in documents(text)] == ["Pod", "Service", "Pod"]
+    assert "".join(each.text for each in documents(text)) == text
+    found = [each.value for each in documents(injected(text))]
+    assert [len(each.get("spec", {}).get("initContainers", ())) for each in found] == [2, 0, 2]
+
+
+@pytest.mark.parametrize(
+    "pod", [POD, '{"spec": {"containers": [{"name": "m", "ports": [{"containerPort": 1}]}]}}']
+)
+def test_line_ends_stay_those_of_the_document(pod: str) -> None:
+    text = (
+        pod.replace("{", '{"kind": "Pod", ', 1) if pod.startswith("{") else f"kind: Pod\n{pod}---\n{SERVICE}"
+    )
+    found = injected(text.replace("\n", "\r\n") if "\n" in text else text + "\r\n")
+    assert "sidecar-journal" in found
+    assert found.count("\n") == found.count("\r\n")
+
+
+def test_numbers_to_base_60_are_the_texts_that_kubernetes_takes_them_for() -> None:
+    text = f"kind: Pod\n{POD}    args: [--from, 12:30:45, 1:2.5, 8080:80]\n    command:\n    - 22:22\n"
+    (model,) = yaml.load(injected(text), Loader=yaml.BaseLoader)["spec"]["containers"]
+    assert (model["args"], model["command"]) == (["--from", "12:30:45", "1:2.5", "8080:80"], ["22:22"])
+    assert "!!" not in injected(text)
+
+
+def test_annotations_that_are_no_texts_are_warned_of() -> None:
+    text = f"kind: Pod\nmetadata: {{name: p, annotations: {{sidecar.dev/upstream-port: 8080, x: 1}}}}\n{POD}"
+    _, (done,) = inject_documents(documents(text), BASIS)
+    (warning,) = done.outcome.warnings
+    assert warning.startswith("annotation sidecar.dev/upstream-port: '8080' is no text: put it in quotes")
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_told"),
+    [("LeaderWorkerSet", True), ("RayService", True), ("CustomResourceDefinition", False)],
+)
+def test_a_kind_with_containers_elsewhere_is_told(kind: str, is_told: bool) -> None:
+    text = f"kind: {kind}\nmetadata: {{name: n}}\nspec:\n  workers:\n  - template:\n{indented(POD, 6)}"
+    texts, done = inject_documents(documents(text), BASIS)
+    assert "".join(texts) == text
+    assert [each.outcome.is_injected for each in done] == ([False] if is_told else [])
+    assert all("label their namespace" in each.outcome.reason for each in done)
+
+
 def test_kserve_and_knative_services_are_labelled_for_the_webhook() -> None:
     text = "apiVersion: serving.kserve.io/v1beta1\nkind: InferenceService\nmetadata: {name: m}\nspec: {predictor: {}}\n"
     value = yaml.safe_load(injected(text))
