@@ -12,7 +12,7 @@ from typing import Any
 
 from cel_expr_python import cel  # type: ignore[import-untyped]
 from cel_expr_python.ext import ext_optional  # type: ignore[import-untyped]
-from google.protobuf import descriptor_pb2, descriptor_pool, json_format, struct_pb2
+from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory, struct_pb2
 
 from sidecar.inject.quantity import amount
 
@@ -20,23 +20,43 @@ Object = dict[str, Any]
 NAMES = ("object", "oldObject", "request", "namespaceObject", "params")
 
 
-def _patch_type() -> descriptor_pb2.FileDescriptorProto:
+KIND = descriptor_pb2.FieldDescriptorProto
+
+
+def _types() -> descriptor_pb2.FileDescriptorProto:
+    """`JSONPatch`, and what Kubernetes declares of a Namespace; an object is of no declared type there either."""
     assert struct_pb2.DESCRIPTOR.name == "google/protobuf/struct.proto", "its import registers it"
     file = descriptor_pb2.FileDescriptorProto(
-        name="jsonpatch.proto", syntax="proto3", dependency=["google/protobuf/struct.proto"]
+        name="kubernetes.proto", syntax="proto3", dependency=["google/protobuf/struct.proto"]
     )
-    message = file.message_type.add(name="JSONPatch")
-    kinds = descriptor_pb2.FieldDescriptorProto
+    patch = file.message_type.add(name="JSONPatch")
     for number, name in enumerate(("op", "path", "from"), 1):
-        message.field.add(name=name, number=number, type=kinds.TYPE_STRING, label=kinds.LABEL_OPTIONAL)
-    message.field.add(
-        name="value",
-        number=4,
-        type=kinds.TYPE_MESSAGE,
-        label=kinds.LABEL_OPTIONAL,
-        type_name=".google.protobuf.Value",
-    )
+        _text(patch, name, number)
+    _message(patch, "value", 4, ".google.protobuf.Value")
+    metadata = file.message_type.add(name="NamespaceMetadata")
+    _text(metadata, "name", 1)
+    for number, name in enumerate(("labels", "annotations"), 2):
+        entry = metadata.nested_type.add(name=f"{name.title()}Entry")
+        entry.options.map_entry = True
+        _text(entry, "key", 1)
+        _text(entry, "value", 2)
+        _message(metadata, name, number, f".NamespaceMetadata.{entry.name}", KIND.LABEL_REPEATED)
+    _message(file.message_type.add(name="Namespace"), "metadata", 1, ".NamespaceMetadata")
     return file
+
+
+def _text(of: descriptor_pb2.DescriptorProto, name: str, number: int) -> None:
+    of.field.add(name=name, number=number, type=KIND.TYPE_STRING, label=KIND.LABEL_OPTIONAL)
+
+
+def _message(
+    of: descriptor_pb2.DescriptorProto,
+    name: str,
+    number: int,
+    what: str,
+    label: descriptor_pb2.FieldDescriptorProto.Label.ValueType = KIND.LABEL_OPTIONAL,
+) -> None:
+    of.field.add(name=name, number=number, type=KIND.TYPE_MESSAGE, label=label, type_name=what)
 
 
 Types = Mapping[str, Any]
@@ -46,7 +66,7 @@ Types = Mapping[str, Any]
 @cache
 def _pool() -> Any:
     pool = descriptor_pool.Default()
-    pool.Add(_patch_type())
+    pool.Add(_types())
     return pool
 
 
@@ -63,7 +83,9 @@ def environment(types: Types) -> Any:
     return cel.NewEnv(
         _pool(),
         strings,
-        variables=dict.fromkeys(NAMES, cel.Type.DYN) | dict(types),
+        variables=dict.fromkeys(NAMES, cel.Type.DYN)
+        | {"namespaceObject": cel.Type("Namespace")}
+        | dict(types),
         extensions=[ext_optional.ExtOptional()],
         functions=functions,
     )
@@ -116,7 +138,7 @@ class Policy:
     def patch(self, pod: Object, namespace: Object) -> list[Object] | None:
         """The JSON patch; None when a match condition is false."""
         given: Object = dict.fromkeys(NAMES)
-        given |= {"object": pod, "namespaceObject": namespace, "request": {"operation": "CREATE"}}
+        given |= {"object": pod, "namespaceObject": _namespace(namespace), "request": {"operation": "CREATE"}}
         if not all(value_of(each, given) for each in self.conditions):
             return None
         for name, program in self.variables.items():
@@ -126,6 +148,11 @@ class Policy:
                 # As there: an error counts only where the variable is asked for, here as one that is missing.
                 continue
         return [_operation(each) for each in value_of(self.mutation, given)]
+
+
+def _namespace(namespace: Object) -> Any:
+    made = message_factory.GetMessageClass(_pool().FindMessageTypeByName("Namespace"))
+    return json_format.ParseDict(namespace, made())
 
 
 def _operation(message: Any) -> Object:
