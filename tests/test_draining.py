@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from arro3.io import read_parquet
 
 from tests.support.commands import sidecar
 from tests.support.dead_pods import ENROL, Node
@@ -431,3 +432,21 @@ def scrape(port: int) -> str:
 
 def value(text: str, name: str) -> str:
     return next(line.split()[1] for line in text.splitlines() if line.startswith(name + " "))
+
+
+def test_the_dead_pods_statistics_are_counted_to_the_end(node: Node, tmp_path: Path) -> None:
+    rows = "".join(f"0.{number % 90 + 10},{number % 7},0.75\n" for number in range(400))
+    (tmp_path / "t.csv").write_text("debt_ratio,score,probability\n" + rows)
+    baseline, training = tmp_path / "b.json", tmp_path / "t.csv"
+    made = sidecar("baseline", "create", "--from", training, "--outputs", "probability", "--out", baseline)
+    assert made.code == 0, made.err
+    answered = node.dead("u-1", 40, baseline_file=str(baseline))
+    baseline.unlink()
+    assert node.drain().returncode == 0
+    panes = list((node.store / "statistics" / "panes").rglob("*.parquet"))
+    counted: dict[int, int] = {}
+    for path in panes:
+        for batch in read_parquet(path):
+            starts, counts = (batch.column(name).to_pylist() for name in ("pane_start_us", "exchanges"))
+            counted |= dict(zip(starts, counts, strict=True))
+    assert sum(counted.values()) == len(answered)
