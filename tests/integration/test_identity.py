@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from sidecar.counters import Global
 from sidecar.identity.kubernetes import annotation_for
 from sidecar.inject.names import DIGEST
 from tests.support.kube_api import KubeApi
@@ -321,4 +322,56 @@ def test_the_pod_is_followed_through_the_api_whatever_becomes_of_its_watch(
     assert any(query.get("watch") for _, _, query in api.requests)
     assert all(query.get("fieldSelector") == "metadata.name=mortgage-0" for _, _, query in api.requests)
     assert not running.tracebacks()
+    verified(running.store)
+
+
+def test_whoever_dies_while_the_container_is_replaced_no_record_gets_the_others_digest(
+    tmp_path: Path, pod: ModelPod
+) -> None:
+    told = Annotations(tmp_path / "pod")
+    with running_sidecar(
+        tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="40s"
+    ) as running:
+        pod.start("a")
+        told.annotate(pod)
+        told.write()
+        with Asking(running.port) as asking:
+            asking.until_more("a")
+            # The recorder is dead from before one's end until after the other's start.
+            pod.stop()
+            assert running.kill(Global.RECORDER_PID)
+            pod.start("b")
+            asking.until_more("b")
+            assert running.kill(Global.ANALYST_PID)
+            asking.until_more("b")
+            told.annotate(pod)
+            told.write()
+            until(lambda: ("b", digest_of("b")) in labels(running.store), "records of b")
+            assert running.kill(Global.ANALYST_PID)
+            asking.until_more("b")
+        assert running.stop() == 0
+    found = labels(running.store)
+    assert {(name, digest) for name, digest in found} == {("a", digest_of("a")), ("b", digest_of("b"))}
+    verified(running.store)
+
+
+def test_a_pinned_digest_holds_until_the_container_is_another(tmp_path: Path, pod: ModelPod) -> None:
+    told = Annotations(tmp_path / "pod")
+    with running_sidecar(
+        tmp_path,
+        pod.port,
+        identity="downward",
+        identity_file=str(told.file),
+        identity_wait="1s",
+        image_digest=digest_of("a"),
+    ) as running:
+        pod.start("a")
+        with Asking(running.port) as asking:
+            asking.until_more("a")
+            until(lambda: ("a", digest_of("a")) in labels(running.store), "records without any news")
+            pod.restart("b")
+            asking.until_more("b")
+            until(lambda: ("b", None) in labels(running.store), "records that nobody told of")
+        assert running.stop() == 0
+    assert set(labels(running.store)) == {("a", digest_of("a")), ("b", None)}
     verified(running.store)
