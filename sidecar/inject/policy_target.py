@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from sidecar.inject.mesh import PROXY_CONTAINERS
 from sidecar.inject.names import PREFIX
 from sidecar.inject.pod import HOOK_KINDS, HOOKS, PROBE_KINDS, PROBES
 from sidecar.inject.policy_literal import literal, quoted
@@ -11,7 +10,10 @@ from sidecar.inject.target import (
     KSERVE_AGENT,
     KSERVE_LABEL,
     KSERVE_PORT,
+    KSERVE_TRANSFORMER,
     MODEL_NAMES,
+    PROXIES,
+    QUEUE_CERTIFICATES,
     QUEUE_PORT,
     QUEUE_PROXY,
     SERVING,
@@ -60,11 +62,16 @@ def model_variables() -> dict[str, str]:
     """The model's container, and the helper that calls it inside the pod; -1 for none."""
     named = "variables.at.filter(i, variables.names[i] == {})"
     agent = f"variables.names[i] == {quoted(KSERVE_AGENT)} && {_IS_KSERVE} && size({tcp(_THIS)}) > 0"
-    calls = f"(variables.names[i] == {quoted(QUEUE_PROXY)} || ({agent}))"
+    calls = (
+        f"variables.names[i] == {quoted(QUEUE_PROXY)}",
+        agent,
+        f"variables.names[i] == {quoted(KSERVE_TRANSFORMER)} && {_IS_KSERVE}",
+    )
+    helpers = " + ".join(f"variables.at.filter(i, i != variables.model && {each})" for each in calls)
     default = f"[variables.annotations[?{quoted(DEFAULT_CONTAINER)}].orValue('')]"
     return {
         "preferred": f"({_MODEL_NAMES} + {default}).filter(n, n in variables.names)",
-        "own": f"variables.at.filter(i, !(variables.names[i] in {literal(sorted(PROXY_CONTAINERS), {})}))",
+        "own": f"variables.at.filter(i, !(variables.names[i] in {literal(sorted(PROXIES), {})}))",
         "serving": f"variables.own.filter(i, size({tcp(_THIS)}) > 0)",
         "model": "variables.container != '' ? "
         + first(named.format("variables.container"), "-1")
@@ -73,8 +80,7 @@ def model_variables() -> dict[str, str]:
         + " : size(variables.own) == 1 ? variables.own[0] : "
         + first("variables.serving", "-1"),
         "modelContainer": "object.spec.containers[variables.model]",
-        "helper": "variables.upstreamPort != '' ? -1 : "
-        + first(f"variables.at.filter(i, i != variables.model && {calls})", "-1"),
+        "helper": first(f"({helpers})", "-1"),
         "ownerAt": "variables.helper >= 0 ? variables.helper : variables.model",
         "owner": "object.spec.containers[variables.ownerAt]",
     }
@@ -86,10 +92,13 @@ def port_variables() -> dict[str, str]:
     ranked = (
         f"{literal(list(SERVING), {})}.map(s, variables.doors.filter(p, p.?name.orValue('').startsWith(s)))"
     )
+    encrypted = f"exists(m, m.mountPath == {quoted(QUEUE_CERTIFICATES)})"
     behind_helper = (
         f"(variables.owner.name == {quoted(QUEUE_PROXY)} ? "
-        f"{_by_name('variables.owner', quoted(QUEUE_PORT), '8012')} : "
-        f"int({tcp('variables.owner')}[0].containerPort))"
+        f"(variables.owner.?volumeMounts.orValue([]).{encrypted} ? 0 : "
+        f"{_by_name('variables.owner', quoted(QUEUE_PORT), '8012')}) : "
+        + first(f"{tcp('variables.owner')}.map(p, int(p.containerPort))", str(KSERVE_PORT))
+        + ")"
     )
     return {
         "tcp": tcp(_MODEL),
@@ -98,9 +107,9 @@ def port_variables() -> dict[str, str]:
         "probed": f"{_probed(PROBE_PATHS, '', 'a[0]')} + "
         + _probed(HOOK_PATHS, ".?lifecycle", quoted("lifecycle")),
         "port": "variables.model < 0 ? 0 : "
+        f"variables.helper >= 0 ? {behind_helper} : "
         "variables.upstreamPort.matches('^[0-9]+$') ? int(variables.upstreamPort) : "
         f"variables.upstreamPort != '' ? {_by_name(_MODEL, 'variables.upstreamPort', '0')} : "
-        f"variables.helper >= 0 ? {behind_helper} : "
         "size(variables.tcp) > 0 ? int(variables.likeliest.containerPort) : "
         "size(variables.probed) > 0 ? int(variables.probed[0].split(' ')[1]) : "
         f"{_MODEL}.name in {_MODEL_NAMES} && {_IS_KSERVE} ? {KSERVE_PORT} : 0",
@@ -124,9 +133,9 @@ def _probed(paths: str, of: str, said: str) -> str:
 def _why() -> str:
     name = f"{_MODEL}.name"
     return (
-        f"variables.upstreamPort != '' ? {quoted(PREFIX + 'upstream-port')} : "
         "variables.helper >= 0 ? "
         "variables.owner.name + ' calls the model inside the pod, so its port is captured' : "
+        f"variables.upstreamPort != '' ? {quoted(PREFIX + 'upstream-port')} : "
         f"size(variables.tcp) == 1 ? 'the port of container ' + {name} : "
         f"size(variables.tcp) > 1 ? 'the likeliest of container ' + {name} + {_S_PORTS} : "
         f"size(variables.probed) > 0 ? 'the port of container ' + {name} + "

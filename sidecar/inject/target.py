@@ -23,10 +23,15 @@ from sidecar.inject.settings import InjectSettings
 QUEUE_PROXY = "queue-proxy"
 QUEUE_PORT = "queue-port"
 KSERVE_LABEL = "serving.kserve.io/inferenceservice"
+QUEUE_CERTIFICATES = "/var/lib/knative/certs"
+"""Mounted where Knative encrypts inside the cluster; the calls then come in on another port, as TLS."""
 KSERVE_AGENT = "agent"
+KSERVE_TRANSFORMER = "transformer-container"
 KSERVE_PORT = 8080
 MODEL_NAMES = ("kserve-container", "user-container")
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+PROXIES = PROXY_CONTAINERS | {QUEUE_PROXY}
+"""Containers that are never taken for the model, unless an annotation names them."""
 SERVING = ("http", "h2c", "user-port", "rest", "predict", "serving", "api", "web")
 """How the names of ports that serve a model begin, the likeliest first."""
 SIDE_DOORS = ("metric", "prom", "admin", "health", "debug", "probe", "jmx")
@@ -61,9 +66,11 @@ def find(pod: Mapping[str, Any], settings: InjectSettings) -> Target:
     name = str(every[model].get("name"))
     helper = _helper(pod, model)
     given = settings.upstream_port
-    if given is None and helper is not None:
+    if helper is not None:
         index, port = helper
         why = f"{every[index]['name']} calls the model inside the pod, so its port is captured"
+        if given is not None:
+            warnings.append(f"{PREFIX}upstream-port {given} is not captured: {why}, {port}")
     elif given is not None:
         number = port_number(every[model], given)
         if number is None:
@@ -93,7 +100,7 @@ def _model(pod: Mapping[str, Any], settings: InjectSettings) -> tuple[int, list[
     for name in (*MODEL_NAMES, annotations_of(pod).get(DEFAULT_CONTAINER)):
         if name is not None and name in names:
             return names.index(name), []
-    own = [index for index, each in enumerate(every) if str(each.get("name")) not in PROXY_CONTAINERS]
+    own = [index for index, each in enumerate(every) if str(each.get("name")) not in PROXIES]
     if len(own) == 1:
         return own[0], []
     serving = [index for index in own if tcp_ports(every[index])]
@@ -110,14 +117,24 @@ def _model(pod: Mapping[str, Any], settings: InjectSettings) -> tuple[int, list[
 
 
 def _helper(pod: Mapping[str, Any], model: int) -> tuple[int, int] | None:
-    """Container and port through which Knative or KServe reach the model inside the pod."""
-    for index, each in enumerate(containers(pod)):
-        if each.get("name") == QUEUE_PROXY and index != model:
-            return index, port_number(each, QUEUE_PORT) or 8012
-        if each.get("name") == KSERVE_AGENT and index != model and KSERVE_LABEL in labels_of(pod):
-            ports = tcp_ports(each)
-            if ports:
-                return index, int(ports[0]["containerPort"])
+    """Container and port through which Knative or KServe reach the model inside the pod; the outermost's."""
+    found = {str(each.get("name")): (at, each) for at, each in enumerate(containers(pod)) if at != model}
+    if QUEUE_PROXY in found:
+        index, proxy = found[QUEUE_PROXY]
+        if any(each.get("mountPath") == QUEUE_CERTIFICATES for each in children(proxy, "volumeMounts")):
+            raise NoTarget(
+                "Knative encrypts inside the cluster, so that what comes in is TLS until the queue-proxy: "
+                "switch its system-internal-tls off, and leave encryption to a mesh"
+            )
+        return index, port_number(proxy, QUEUE_PORT) or 8012
+    if KSERVE_LABEL not in labels_of(pod):
+        return None
+    for name, otherwise in ((KSERVE_AGENT, None), (KSERVE_TRANSFORMER, KSERVE_PORT)):
+        if name in found:
+            index, helper = found[name]
+            ports = tcp_ports(helper)
+            if ports or otherwise:
+                return index, int(ports[0]["containerPort"] if ports else otherwise or 0)
     return None
 
 

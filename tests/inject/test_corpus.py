@@ -76,6 +76,7 @@ def test_the_mode_is_the_expected_one_and_said_in_the_status(case: Case) -> None
     status = json.loads(injected(case)["metadata"]["annotations"][names.STATUS])
     assert outcome.capture.mode == case.expect["mode"] == status["mode"]
     assert status["reason"]
+    assert str(status["port"]) == case.expect.get("port", str(status["port"]))
     assert status["container"] in [each["name"] for each in case.pod["spec"]["containers"]]
 
 
