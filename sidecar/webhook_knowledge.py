@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from collections.abc import Iterator, Mapping
 
@@ -93,6 +94,13 @@ class ClusterKnowledge:
             for each in self._reflectors:
                 tasks.create_task(each.run())
             tasks.create_task(self._follow_versions())
+            tasks.create_task(self._settle())
+
+    async def _settle(self) -> None:
+        """Keeps the copies out of garbage collections, which would hold answers up while they walk them."""
+        await self.read()
+        gc.collect()
+        gc.freeze()
 
     async def _follow_versions(self) -> None:
         backoff = Backoff(1.0, 60.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import signal
 import ssl
@@ -16,8 +17,10 @@ from typing import Any
 import aiohttp
 import pytest
 
+from sidecar.cluster.api import Api
 from sidecar.cluster.certificate import make, utc_now
 from sidecar.inject.json_patch import apply
+from sidecar.webhook_knowledge import ClusterKnowledge
 from tests.bench.processes import free_port
 from tests.support.commands import sidecar
 from tests.support.kube_api import KubeApi
@@ -250,6 +253,20 @@ async def test_health_comes_before_readiness_which_waits_for_the_cluster(kube: K
         assert "is forbidden: grant it to the service account" in webhook.log.read_text()
         kube.forbidden = set()
         await webhook.ready()
+
+
+async def test_what_it_knows_of_the_cluster_does_not_hold_reviews_up_in_garbage_collections(
+    kube: KubeApi,
+) -> None:
+    async with Api(kube.access) as api:
+        known = ClusterKnowledge(api, "sidecar-system", "sidecar:9", "9")
+        work = asyncio.create_task(known.run())
+        try:
+            await until(lambda: gc.get_freeze_count() > 0, "what was read is left out")
+            assert known.why_unready() is None
+        finally:
+            work.cancel()
+            gc.unfreeze()
 
 
 async def test_on_sigterm_it_turns_unready_answers_what_still_comes_and_gives_the_lease_up(

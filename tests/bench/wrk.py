@@ -35,8 +35,10 @@ def write_bodies(path: Path) -> None:
     path.write_bytes(b"\n".join(applications(512)) + b"\n")
 
 
-def run_wrk(bodies: Path, port: int, connections: int, seconds: int, core: int | None) -> WrkResult:
-    """Drive POSTs at one port for that long. One thread: it has one core.
+def run_wrk(
+    bodies: Path, port: int, connections: int, seconds: int, core: int | None, url: str | None = None
+) -> WrkResult:
+    """Drive POSTs at one port, or a URL, for that long. One thread: it has one core.
 
     wrk counts answers received before its end; up to `connections` more are then in flight and are cut off.
     """
@@ -51,7 +53,7 @@ def run_wrk(bodies: Path, port: int, connections: int, seconds: int, core: int |
         "-s",
         str(SCRIPT),
     ]
-    command += [f"http://127.0.0.1:{port}/v1/predict", "--", str(bodies)]
+    command += [url or f"http://127.0.0.1:{port}/v1/predict", "--", str(bodies)]
 
     def pin() -> None:
         if core is not None:
