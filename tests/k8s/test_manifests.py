@@ -203,7 +203,7 @@ def test_two_replicas_that_nodes_and_drains_do_not_take_together() -> None:
         ]
         assert term["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
         assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == spec["selector"]["matchLabels"]
-        assert one(OBJECTS, "PodDisruptionBudget", name)["spec"]["minAvailable"] == 1
+        assert one(OBJECTS, "PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 1
 
 
 WEBHOOKS = one(OBJECTS, "MutatingWebhookConfiguration", "sidecar-webhook")["webhooks"]
