@@ -26,6 +26,16 @@ import http.server, pathlib, sys, urllib.parse
 class Bucket(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def do_GET(self):
+        path = pathlib.Path(sys.argv[1] + urllib.parse.unquote(self.path))
+        data = path.read_bytes() if path.exists() else b""
+        self.send_response(200 if path.exists() else 404)
+        self.send_header("ETag", '"x"')
+        self.send_header("Last-Modified", "Wed, 25 Nov 2026 10:00:00 GMT")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
     def do_PUT(self):
         data = self.rfile.read(int(self.headers["Content-Length"]))
         path = pathlib.Path(sys.argv[1] + urllib.parse.unquote(self.path))
@@ -42,7 +52,7 @@ http.server.ThreadingHTTPServer(("127.0.0.1", 9000), Bucket).serve_forever()
 """
 
 
-def injected(kind: str, grace_s: int, folder: Path) -> Object:
+def injected(kind: str, grace_s: int, folder: Path, **more: str) -> Object:
     """The pod template that `sidecar inject` makes of a workload of that kind."""
     container = {"name": "model", "image": "registry.example/fraud:1", "ports": [{"containerPort": 8080}]}
     spec: Object = {"containers": [container], "terminationGracePeriodSeconds": grace_s}
@@ -50,6 +60,7 @@ def injected(kind: str, grace_s: int, folder: Path) -> Object:
         "sidecar.dev/store-secret": "s3-writer",
         "sidecar.dev/store-endpoint": "http://127.0.0.1:9000",
         "sidecar.dev/store-region": "eu-west-1",
+        **{f"sidecar.dev/{key.replace('_', '-')}": value for key, value in more.items()},
     }
     template: Object = {"metadata": {"labels": {"app": "fraud"}, "annotations": annotations}, "spec": spec}
     workload: Object = {"kind": kind, "apiVersion": "apps/v1", "metadata": {"name": "fraud"}}
@@ -107,8 +118,10 @@ class Pod:
 def begin(tmp_path: Path) -> Iterator[Callable[..., Pod]]:
     with pod_network("sie") as network:
 
-        def made(kind: str = "Deployment", grace_s: int = 30, bucket: str = "takes") -> Pod:
-            return Pod(network, tmp_path, injected(kind, grace_s, tmp_path), bucket)
+        def made(kind: str = "Deployment", grace_s: int = 30, bucket: str = "takes", **more: str) -> Pod:
+            template = injected(kind, grace_s, tmp_path, **more)
+            template["metadata"]["name"] = "fraud-x1"
+            return Pod(network, tmp_path, template, bucket)
 
         yield made
 
@@ -139,6 +152,33 @@ def test_a_store_that_never_answers_keeps_the_pod_no_longer_than_its_grace_perio
     assert pod.call()
     assert pod.end() < grace_s
     assert pod.sidecar.returncode == 0
+
+
+@pytest.mark.root
+def test_a_pod_killed_with_its_journal_on_the_node_is_drained_by_the_same_unprivileged_user(
+    begin: Callable[..., Pod],
+) -> None:
+    pod = begin(journal_volume="hostPath:/var/lib/sidecar-journals")
+    assert all(pod.call() for _ in range(20))
+    time.sleep(0.5)
+    pod.sidecar.kill()
+    pod.sidecar.wait()
+    journals = pod.folder / "volumes" / "sidecar-journal"
+    assert [each.name for each in journals.iterdir()] == ["risk_fraud-x1_u-1"]
+    drainer = pod.kubelet.container("sidecar") | {
+        "command": ["sidecar", "drain"],
+        "args": ["--journals", "/journals", "--store", "s3://evidence/records", "--after", "0s"],
+        "volumeMounts": [{"name": "sidecar-journal", "mountPath": "/journals"}],
+        "env": [
+            {"name": "SIDECAR_STORE_ENDPOINT", "value": "http://127.0.0.1:9000"},
+            {"name": "SIDECAR_STORE_REGION", "value": "eu-west-1"},
+        ],
+    }
+    until(lambda: pod.kubelet.run_beside(drainer).returncode == 0 or None, "the lock of what was killed")
+    assert list(journals.iterdir()) == []
+    found = read_evidence(pod.records)
+    assert len(found.exchanges) + found.missing_count >= 21
+    assert sidecar("verify", "--store", pod.records).code == 0
 
 
 def test_a_job_gets_no_plain_container_which_would_keep_it_from_ending(tmp_path: Path) -> None:

@@ -49,6 +49,10 @@ class Kubelet:
         """An init container to its end."""
         return self.network.run(self.network.pod, *self._command(self.container(name)))
 
+    def run_beside(self, container: Object) -> subprocess.CompletedProcess[str]:
+        """A container of another pod of the node, to its end."""
+        return self.network.run(self.network.pod, *self._command(container))
+
     def start(self, name: str) -> subprocess.Popen[bytes]:
         return self.network.start(
             self.network.pod, *self._command(self.container(name)), log=self.folder / f"{name}.log"
@@ -102,15 +106,21 @@ class Kubelet:
         rights = "".join(f",+{each.lower()}" for each in context["capabilities"].get("add", []))
         script = [f"mount --bind {self.folder}/etc /etc", f"mount --bind {self.folder}/lib /var/lib"]
         script += _opened(self.folder)
+        known = self._environment(container)
         for mount in container.get("volumeMounts", []):
             if mount["mountPath"] != "/tmp":
-                at = mount["mountPath"]
-                script += [f"mkdir -p {at}", f"mount --bind {self.folder}/volumes/{mount['name']} {at}"]
+                at, source = mount["mountPath"], self.folder / "volumes" / mount["name"]
+                if "subPathExpr" in mount:
+                    # kubelet makes it as root, with the rights of the volume's own folder.
+                    source = source / expanded(mount["subPathExpr"], known)
+                    source.mkdir(exist_ok=True)
+                    source.chmod(source.parent.stat().st_mode & 0o7777)
+                script += [f"mkdir -p {at}", f"mount --bind {source} {at}"]
         variables = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin",
             "PYTHONPATH": str(ROOT),
         }
-        variables |= self._environment(container)
+        variables |= known
         words: list[str] = [*(container.get("command") or _entry_point()), *container.get("args", [])]
         assert words[0] == "sidecar", "the image has it on its PATH; here it is this tree's"
         return [
