@@ -21,6 +21,7 @@ from sidecar.identity.downward import Annotations, AnnotationsFile
 from sidecar.identity.facts import Facts
 from sidecar.identity.kubernetes import containers_of
 from sidecar.inject.names import DIGEST, STATUS
+from sidecar.privacy.key_file import read_secret
 from sidecar.settings_table import BY_KEY
 
 log = logging.getLogger("sidecar.identity")
@@ -112,6 +113,7 @@ async def _follow_pod(settings: Settings, facts: Facts, environment: Mapping[str
     from sidecar.cluster.reflector import Reflector
 
     folder = Path(settings.identity_token)
+    key = read_secret(Path(settings.hash_key), "hash_key") if settings.hash_key is not None else None
     access = Access(api_address(settings, environment), folder / "token", folder / "ca.crt")
 
     def changed(kind: str, pod: dict[str, Any]) -> None:
@@ -125,7 +127,7 @@ async def _follow_pod(settings: Settings, facts: Facts, environment: Mapping[str
                 "pod %s does not say which container is the model: give model_container", settings.pod_name
             )
         else:
-            facts.tell(containers_of(pod, name))
+            facts.tell(containers_of(pod, name, key))
 
     backoff = Backoff(0.5, 30.0)
     async with Api(access) as api:

@@ -144,6 +144,8 @@ class Container:
     started_us: int
     """Cut off to the second, where the cluster tells no more."""
     finished_us: int | None = None
+    configuration: str = ""
+    """Digest of command, arguments and environment; empty if not told."""
 
 
 @dataclass(frozen=True, slots=True)

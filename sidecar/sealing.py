@@ -241,6 +241,7 @@ def _container(container: Container) -> dict[str, Any]:
         "digest_kind": parse_image_id(container.image_id).kind,
         "container_id": container.container_id,
         "restart_count": container.restart_count,
+        "configuration": container.configuration or None,
     }
 
 

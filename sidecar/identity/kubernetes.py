@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from sidecar.identity.configuration import configuration_of
 from sidecar.records import Container
 
 MANIFEST, CONFIG, UNKNOWN = "manifest", "config", "unknown"
@@ -61,12 +62,14 @@ def parse_image_id(raw: str) -> ImageId:
     return ImageId(raw, CONFIG, digest)
 
 
-def containers_of(pod: Object, name: str) -> list[Container]:
+def containers_of(pod: Object, name: str, key: bytes | None = None) -> list[Container]:
     """The runs of one container that a pod's status tells of, oldest first; none before it ever ran.
 
     Native sidecars and init containers have their statuses apart from the
     others'. Of a run that is over, the image is known only while the status is
     still about it: `imageID` belongs to the container that `containerID` names.
+    Of the spec only the image can change in a running pod, so that command,
+    arguments and environment are those of every run; `key` is for the values.
     """
     status = pod.get("status")
     status = status if isinstance(status, Mapping) else {}
@@ -76,7 +79,8 @@ def containers_of(pod: Object, name: str) -> list[Container]:
         for each in listed if isinstance(listed, list) else ():
             if isinstance(each, Mapping) and each.get("name") == name:
                 found = merged(found, _runs(each))
-    return list(found)
+    configuration = configuration_of(pod, name, key) or ""
+    return [replace(each, configuration=configuration) for each in found]
 
 
 def _runs(status: Object) -> list[Container]:
@@ -133,6 +137,7 @@ def _filled(old: Container, new: Container) -> Container:
         restart_count=max(old.restart_count, new.restart_count),
         started_us=min(old.started_us, new.started_us),
         finished_us=new.finished_us if old.finished_us is None else old.finished_us,
+        configuration=old.configuration or new.configuration,
     )
 
 
@@ -189,6 +194,7 @@ def digest_text(container: str, containers: Iterable[Container]) -> str:
             "restart_count": each.restart_count,
             "started_at": format_time(each.started_us),
             **({"finished_at": format_time(each.finished_us)} if each.finished_us is not None else {}),
+            **({"configuration": each.configuration} if each.configuration else {}),
         }
         for each in merged((), containers, ANNOTATED)
     ]
@@ -224,10 +230,11 @@ def _epoch(value: Any) -> Container:
         restart_count=_count(value.get("restart_count")),
         started_us=started_us,
         finished_us=parse_time(value.get("finished_at")),
+        configuration=_text(value.get("configuration")),
     )
 
 
-def annotation_for(pod: Object, container: str, annotation: str) -> str | None:
+def annotation_for(pod: Object, container: str, annotation: str, key: bytes | None = None) -> str | None:
     """The value that the annotation should have: what it has, and what the pod's status adds.
 
     None when it need not be written: it is there already, or nothing is known.
@@ -243,7 +250,7 @@ def annotation_for(pod: Object, container: str, annotation: str) -> str | None:
         except ValueError:
             name = container
         known = known if name == container else []
-    told = merged(known, containers_of(pod, container))
+    told = merged(known, containers_of(pod, container, key))
     if not told:
         return None
     after = digest_text(container, told)

@@ -19,7 +19,7 @@ Keys of the one database (all values msgpack unless said otherwise):
     epochs                   list of [boot, route, number, model, image digest, artifact digest,
                              source, since_us]
     containers               list of [boot, route, number, image, imageID, container id, restarts, started_us,
-                             finished_us] of those epochs that were told of
+                             finished_us, configuration] of those epochs that were told of
     due                      map of log to the epochs whose identity leaf is to be written again
     monitor/SHA-256          [route, digest, state]
     panes                    [writer, next serial number, digests of plans handed over]
@@ -159,12 +159,9 @@ class AnalystState:
             for boot, *fields in _get(transaction, b"epochs", []):
                 epoch = Epoch(*fields)
                 known.epochs[boot, epoch.route, epoch.number] = epoch
-            for *key, image, image_id, name, restarts, started_us, finished_us in _get(
-                transaction, b"containers", []
-            ):
-                if (told := known.epochs.get(tuple(key))) is not None:
-                    container = Container(image, image_id, name, restarts, started_us, finished_us)
-                    known.epochs[tuple(key)] = replace(told, container=container)
+            for boot, route, number, *fields in _get(transaction, b"containers", []):
+                if (told := known.epochs.get((boot, route, number))) is not None:
+                    known.epochs[boot, route, number] = replace(told, container=Container(*fields))
             known.due = dict(_get(transaction, b"due", {}))
             known.panes = PaneBook(*_get(transaction, b"panes", ()))
             for _, value in _under(transaction, _MONITOR):
