@@ -22,13 +22,12 @@ if __name__ == "__main__":
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import logging
 import resource
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +52,7 @@ from sidecar.intake import Analysis
 from sidecar.journal.reader import JournalReader
 from sidecar.label_desk import LabelDesk, key_hash
 from sidecar.ledger.origin import Place
+from sidecar.memory import memory_giver
 from sidecar.monitoring import monitoring
 from sidecar.pane_shipping import PaneShipper, Whereabouts
 from sidecar.sealing import BootFacts, Sealer
@@ -197,21 +197,6 @@ def _without_secrets(settings: Settings) -> dict[str, Any]:
     """The settings, JSON-able; of receivers of alerts only kind and host, since a path may be a secret."""
     plain: dict[str, Any] = msgspec.to_builtins(settings)
     return plain | {"alert_url": [parse_target(url).shown for url in settings.alert_url]}
-
-
-def memory_giver() -> Callable[[], None]:
-    """What hands freed memory back to the kernel: glibc keeps tens of MiB of a finished batch otherwise."""
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (OSError, AttributeError):
-        # Another C library; it has its own ways.
-        return lambda: None
-    trim.argtypes = (ctypes.c_size_t,)
-
-    def give_back() -> None:
-        trim(0)
-
-    return give_back
 
 
 def _batch_bytes(settings: Settings, journal: Path) -> int:
