@@ -36,7 +36,9 @@ from sidecar.inject.surroundings import NAMED_PORTS_SINCE, NATIVE_SINCE, Surroun
 from sidecar.inject.target import NoTarget, Target, find
 
 MIRROR = "kubernetes.io/config.mirror"
-OS_LABEL = "kubernetes.io/os"
+OS_LABELS = ("kubernetes.io/os", "beta.kubernetes.io/os")
+OWN_KERNELS = ("gvisor", "runsc")
+"""Names of runtime classes whose kernel has no nftables."""
 OWN_PORTS = (PROBE_PORT, HEALTH_PORT, ADMIN_PORT)
 """Beside the one that the recorder listens on."""
 
@@ -99,8 +101,7 @@ def _hindrance(pod: Mapping[str, Any], settings: InjectSettings) -> str | None:
     spec = child(pod, "spec")
     if MIRROR in annotations_of(pod):
         return "a static pod: kubelet runs it from a file, not from the API"
-    system = child(spec, "os").get("name") or child(spec, "nodeSelector").get(OS_LABEL)
-    if system == "windows":
+    if _on_windows(spec):
         return "the pod runs on Windows, which the sidecar does not"
     if spec.get("hostNetwork"):
         return "hostNetwork: the port is the node's, so nothing can be put in front of it inside the pod"
@@ -118,6 +119,23 @@ def _hindrance(pod: Mapping[str, Any], settings: InjectSettings) -> str | None:
             f"or {PREFIX}store on the pod"
         )
     return None
+
+
+def _on_windows(spec: Mapping[str, Any]) -> bool:
+    if (name := child(spec, "os").get("name")) is not None:
+        return bool(name == "windows")
+    if any(child(spec, "nodeSelector").get(label) == "windows" for label in OS_LABELS):
+        return True
+    required = child(spec, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    terms = children(required, "nodeSelectorTerms")
+    return bool(terms) and all(_demands_windows(term) for term in terms)
+
+
+def _demands_windows(term: Mapping[str, Any]) -> bool:
+    return any(
+        each.get("key") in OS_LABELS and each.get("operator") == "In" and each.get("values") == ["windows"]
+        for each in children(term, "matchExpressions")
+    )
 
 
 def _mode(
@@ -156,6 +174,9 @@ def _redirect_forbidden(
     level = around.pod_security or settings.pod_security
     if level != "privileged":
         return f"Pod Security level {level} forbids NET_ADMIN", True
+    runtime = child(pod, "spec").get("runtimeClassName")
+    if runtime in OWN_KERNELS:
+        return f"runtime class {runtime} has a kernel of its own, without nftables", True
     mesh = mesh_of(pod, around.mesh)
     if mesh is not None and mesh.proxy_uid is None:
         return f"how mesh {mesh.name} hands connections over is not known to redirect", True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,10 @@ HOOKS = ("postStart", "preStop")
 HOOK_KINDS = ("httpGet", "tcpSocket")
 """By which kubelet calls into a container."""
 WORKLOAD_LABELS = ("serving.kserve.io/inferenceservice", "serving.knative.dev/service")
-TEMPLATE_HASH = "pod-template-hash"
+TEMPLATE_HASHES = ("pod-template-hash", "rollouts-pod-template-hash")
+"""Labels whose value ends a ReplicaSet's name: of Deployments, and of Argo Rollouts."""
+OF_CRON_JOB = r"-(2[6-9]|3[0-9])[0-9]{6}$"
+"""How the name of a CronJob's Job ends: minutes since 1970, of 2019 to 2046, which no date looks like."""
 
 
 def child(value: Mapping[str, Any], *keys: str) -> Object:
@@ -99,7 +103,7 @@ def owner(pod: Mapping[str, Any]) -> Object:
 
 
 def workload_name(pod: Mapping[str, Any]) -> str | None:
-    """The name of what made the pod, as people call it: the Deployment rather than its ReplicaSet.
+    """The name of what made the pod, as people call it: the Deployment, not its ReplicaSet; the CronJob.
 
     None for a bare pod that has no name yet.
     """
@@ -108,9 +112,11 @@ def workload_name(pod: Mapping[str, Any]) -> str | None:
         if marks.get(label):
             return marks[label]
     made_by = str(owner(pod).get("name") or "")
-    suffix = "-" + marks.get(TEMPLATE_HASH, "")
+    suffix = "-" + next((marks[label] for label in TEMPLATE_HASHES if marks.get(label)), "")
     if made_by and suffix != "-":
         return made_by.removesuffix(suffix)
+    if owner(pod).get("kind") == "Job":
+        return re.sub(OF_CRON_JOB, "", made_by) or None
     metadata = child(pod, "metadata")
     generated = str(metadata.get("generateName") or "").rstrip("-")
     return made_by or str(metadata.get("name") or "") or generated or None

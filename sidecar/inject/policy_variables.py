@@ -9,11 +9,11 @@ two variables.
 
 from __future__ import annotations
 
-from sidecar.inject.interception import MIRROR, OS_LABEL, OWN_PORTS
+from sidecar.inject.interception import MIRROR, OS_LABELS, OWN_KERNELS, OWN_PORTS
 from sidecar.inject.keys import BY_NAME, MODES, PASSED
 from sidecar.inject.mesh import OTHER_PROXIES, PROXIES
 from sidecar.inject.names import INTERCEPT, LISTEN_PORT, POD_SECURITY, PREFIX, SIDECAR
-from sidecar.inject.pod import TEMPLATE_HASH, WORKLOAD_LABELS
+from sidecar.inject.pod import OF_CRON_JOB, TEMPLATE_HASHES, WORKLOAD_LABELS
 from sidecar.inject.policy_literal import literal, quoted
 from sidecar.inject.policy_target import first, model_variables, port_variables, tcp
 from sidecar.inject.settings import InjectSettings
@@ -45,8 +45,7 @@ def variables(settings: InjectSettings, around: Surroundings) -> dict[str, str]:
 def _pod_variables() -> dict[str, str]:
     hindrances = (
         f"{quoted(MIRROR)} in variables.annotations",
-        "object.spec.?os.?name.orValue(object.spec.?nodeSelector"
-        f"[?{quoted(OS_LABEL)}].orValue('')) == 'windows'",
+        _on_windows(),
         "object.spec.?hostNetwork.orValue(false)",
         f"variables.containers.exists(c, c.name in {literal([SIDECAR, INTERCEPT], {})})",
         "object.spec.?volumes.orValue([]).exists(v, v.name.startsWith('sidecar-'))",
@@ -66,6 +65,21 @@ def _pod_variables() -> dict[str, str]:
         "names": "object.spec.containers.map(c, c.name)",
         "hindered": " || ".join(hindrances),
     }
+
+
+def _on_windows() -> str:
+    labels = literal(list(OS_LABELS), {})
+    selected = f"{labels}.exists(l, object.spec.?nodeSelector[?l].orValue('') == 'windows')"
+    terms = (
+        "object.spec.?affinity.?nodeAffinity.?requiredDuringSchedulingIgnoredDuringExecution"
+        ".?nodeSelectorTerms.orValue([])"
+    )
+    demanded = f"e.key in {labels} && e.operator == 'In' && e.?values.orValue([]) == ['windows']"
+    return (
+        "(object.spec.?os.?name.hasValue() ? object.spec.os.name == 'windows' : "
+        f"{selected} || size({terms}) > 0 && "
+        f"{terms}.all(t, t.?matchExpressions.orValue([]).exists(e, {demanded})))"
+    )
 
 
 def _setting_variables(settings: InjectSettings) -> dict[str, str]:
@@ -160,6 +174,8 @@ def _mode_variables(settings: InjectSettings, around: Surroundings) -> dict[str,
         "level": level,
         "forbiddenAlways": "variables.level != 'privileged' ? "
         "'Pod Security level ' + variables.level + ' forbids NET_ADMIN' : "
+        f"object.spec.?runtimeClassName.orValue('') in {literal(list(OWN_KERNELS), {})} ? 'runtime class ' + "
+        "object.spec.runtimeClassName + ' has a kernel of its own, without nftables' : "
         "variables.meshed && variables.mesh[1] == '' ? "
         "'how mesh ' + variables.mesh[0] + ' hands connections over is not known to redirect' : ''",
         "forbidden": f"variables.forbiddenAlways != '' ? variables.forbiddenAlways : {soft}",
@@ -216,10 +232,16 @@ def _resource_variables() -> dict[str, str]:
 
 
 def _name_variables() -> dict[str, str]:
-    hashed = f"variables.labels[?{quoted(TEMPLATE_HASH)}].orValue('')"
+    hashed = first(
+        f"{literal(list(TEMPLATE_HASHES), {})}.map(l, variables.labels[?l].orValue('')).filter(h, h != '')",
+        "''",
+    )
     stripped = (
         f"{hashed} != '' && variables.madeBy.endsWith('-' + {hashed}) ? "
-        f"variables.madeBy.substring(0, size(variables.madeBy) - size({hashed}) - 1) : variables.madeBy"
+        f"variables.madeBy.substring(0, size(variables.madeBy) - size({hashed}) - 1) : "
+        f"{hashed} == '' && variables.madeByKind == 'Job' && "
+        f"variables.madeBy.matches({quoted(OF_CRON_JOB)}) ? "
+        "variables.madeBy.substring(0, size(variables.madeBy) - 9) : variables.madeBy"
     )
     without_dash = "g.endsWith('-') ? g.substring(0, size(g) - 1) : g"
     generated = f"[object.metadata.?generateName.orValue('')].map(g, {without_dash})[0]"
@@ -228,12 +250,10 @@ def _name_variables() -> dict[str, str]:
         for label in WORKLOAD_LABELS
     )
     image = "variables.modelContainer.?image.orValue('')"
+    controller = "object.metadata.?ownerReferences.orValue([]).filter(o, o.?controller.orValue(false))"
     return {
-        "madeBy": first(
-            "object.metadata.?ownerReferences.orValue([]).filter(o, o.?controller.orValue(false))"
-            ".map(o, o.name)",
-            "''",
-        ),
+        "madeBy": first(f"{controller}.map(o, o.name)", "''"),
+        "madeByKind": first(f"{controller}.map(o, o.kind)", "''"),
         "workload": f"{labelled}variables.madeBy != '' ? ({stripped}) : "
         f"object.metadata.?name.orValue('') != '' ? object.metadata.name : {generated}",
         "pinned": f"[{image}].map(n, n.matches('@sha256:[0-9a-f]{{64}}$') ? "

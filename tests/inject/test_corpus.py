@@ -77,6 +77,8 @@ def test_the_mode_is_the_expected_one_and_said_in_the_status(case: Case) -> None
     assert outcome.capture.mode == case.expect["mode"] == status["mode"]
     assert status["reason"]
     assert str(status["port"]) == case.expect.get("port", str(status["port"]))
+    if "workload" in case.expect:
+        assert environment(injected(case))["SIDECAR_WORKLOAD"] == case.expect["workload"]
     assert status["container"] in [each["name"] for each in case.pod["spec"]["containers"]]
 
 
