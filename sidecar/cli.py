@@ -23,6 +23,7 @@ from sidecar.settings_table import TABLE
 LAZY = {
     "find": ("sidecar.lookup", "List records of a store, newest first."),
     "show": ("sidecar.lookup", "Print one record whole: identity, times, request and response."),
+    "fold": ("sidecar.folding", "Add up the panes that all pods shipped in an hour into one file."),
     "compact": ("sidecar.compaction", "Repeat many small files in few large ones, proven equal."),
     "labels": ("sidecar.labelling", "Add what turned out to be true, and say how right the model was."),
     "replay": ("sidecar.replay", "Send a recorded request again and compare the answers."),

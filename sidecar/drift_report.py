@@ -15,8 +15,8 @@ from sidecar.drift_segments import BEGINNING, SegmentLook
 from sidecar.drift_segments import as_json as segments_json
 from sidecar.errors import StoreError
 from sidecar.fleet.assembly import Assembled, Tallied
-from sidecar.fleet.naming import PaneName
-from sidecar.fleet.pane_file import PaneFile, Series
+from sidecar.fleet.naming import FOLDS, PANES, PaneName
+from sidecar.fleet.pane_file import Facts, PaneFile, Series
 from sidecar.fleet.shares import ModelBudget
 from sidecar.fleet.sums import Sum, vector
 from sidecar.fleet.writers import Writers, missing
@@ -106,6 +106,11 @@ class DriftReport:
     """Files between those that are there; None where other series' files were not looked for."""
     tallied: Tallied = field(default_factory=Tallied)
 
+    def trouble(self, error: StoreError) -> None:
+        """Notes what could not be read, once."""
+        if str(error) not in self.problems:
+            self.problems.append(str(error))
+
     @property
     def drifted(self) -> bool:
         """Whether anything is alarmed at the end of the span, a segment included."""
@@ -126,6 +131,7 @@ class Sweep:
         self._folders: dict[str, tuple[int, int]] = {}
         """When the panes of a model's digest begin in this span, and its last ones."""
         self._runs: dict[Series, SeriesReport] = {}
+        self._folds: list[Facts] = []
         self.budgets: dict[str, ModelBudget] = {}
         """By model."""
 
@@ -135,6 +141,7 @@ class Sweep:
         if not ordered:
             return
         report = self._report
+        self._folds = [name.fold for name in ordered if name.fold is not None]
         first_us = max(ordered[0].first_us, report.since_us or 0)
         last_us = max(name.last_us for name in ordered)
         last_us = min(last_us, report.until_us) if report.until_us else last_us
@@ -163,13 +170,15 @@ class Sweep:
             try:
                 plan = self._fleet.plan(facts.plan)
             except StoreError as error:
-                if str(error) not in report.problems:
-                    report.problems.append(str(error))
+                report.trouble(error)
                 return
             pane_us = facts.pane_us
             bucket_us = max(1, -(-span_us // BUCKETS // pane_us)) * pane_us
             known = SeriesReport(SeriesRun(facts.series, plan, 0), plan.empty(), bucket_us)
             self._runs[facts.series] = known
+            for fold in self._folds:
+                if fold.series == facts.series:
+                    known.run.assembly.expect(fold)
             if self._by_segment and plan.segments:
                 begin, end = self._folders[folder_of(file.name)]
                 known.segments = SegmentLook(known.run, begin + (end + pane_us - begin) // BEGINNING)
@@ -180,10 +189,23 @@ class Sweep:
             if not pane.late:
                 budget.panes.note(facts.series, pane.start_us)
         taken = known.run.assembly.take(PaneFile(file.name, facts, kept), 0)
-        if taken and self._by_source and (facts.source in known.sources or len(known.sources) < SOURCES_KEPT):
+        if taken and self._by_source and facts.folded:
+            for each in facts.folded.values():
+                if each.source in known.sources or len(known.sources) < SOURCES_KEPT:
+                    # Whole files: of a fold nothing else is known of each pod.
+                    known.sources.setdefault(each.source, Sum()).exchanges += each.exchanges
+            self._folded_note()
+        elif (
+            taken and self._by_source and (facts.source in known.sources or len(known.sources) < SOURCES_KEPT)
+        ):
             total = known.sources.setdefault(facts.source, Sum())
             for pane in kept:
                 total.add(pane, facts.source)
+
+    def _folded_note(self) -> None:
+        note = "some of the span is folded: of each pod its exchanges there are known, and no more"
+        if note not in self._report.notes:
+            self._report.notes.append(note)
 
     def _inside(self, start_us: int) -> bool:
         report = self._report
@@ -238,7 +260,8 @@ class Sweep:
 
 def folder_of(name: str) -> str:
     """What the name of a file of panes begins with, for one model and digest."""
-    return name.partition("/date=")[0]
+    folder = name.partition("/date=")[0]
+    return PANES + folder.removeprefix(FOLDS) if folder.startswith(FOLDS) else folder
 
 
 def selected(names: Iterable[PaneName], since_us: int | None, until_us: int | None) -> list[PaneName]:
@@ -255,8 +278,17 @@ def missing_files(names: Iterable[PaneName]) -> int:
     """Files between these, which are all that their writers shipped since some time."""
     writers = Writers()
     for name in names:
-        if not writers.has(name.writer, name.serial):
-            writers.take(name.writer, name.serial, 0)
+        files = [(name.writer, name.serial)]
+        if name.fold is not None:
+            files = [
+                (writer, serial)
+                for writer, each in name.folded.items()
+                for first, last in each.runs
+                for serial in range(first, last + 1)
+            ]
+        for writer, serial in files:
+            if not writers.has(writer, serial):
+                writers.take(writer, serial, 0)
     return missing([writers])
 
 

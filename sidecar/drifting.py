@@ -81,7 +81,11 @@ def drift(
     if model is not None and not fleet.folders(model):
         _unknown(fleet, model)
     # A file is shipped after its panes.
-    shipped = [name for folder in folders for name in fleet.shipped_since(folder, since or 0)]
+    shipped = [
+        name
+        for folder in folders
+        for name in fleet.files_since(folder, since or 0, report.trouble, whole=by == "pod")
+    ]
     if model is None and digest is None:
         report.missing_files = missing_files(shipped)
     sweep = Sweep(fleet, report, by)

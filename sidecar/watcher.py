@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from sidecar.archive.source import Source
 from sidecar.clock import Clock
 from sidecar.errors import ObjectMissing, ObjectUnreadable, StoreError, UsageError
 from sidecar.fleet.naming import PaneName, stamp
-from sidecar.fleet.pane_file import PaneFile, Series
+from sidecar.fleet.pane_file import Facts, PaneFile, Series
 from sidecar.fleet.shares import ModelBudget
 from sidecar.fleet.sums import Sum
 from sidecar.fleet.writers import missing
@@ -105,6 +105,8 @@ class Watcher:
         self._told: dict[str, Told] = {}
         self._done: list[tuple[Series, Notice]] = []
         self.runs: dict[Series, SeriesRun] = {}
+        self._folds: list[Facts] = []
+        """What a new watcher began with."""
         self._budgets: dict[str, ModelBudget] = {}
         """By model."""
         self._changed: dict[Series, dict[str, Alarm]] = {}
@@ -166,10 +168,11 @@ class Watcher:
         names = [
             name
             for folder in self._fleet.folders(self._model)
-            for name in self._fleet.shipped_since(folder, from_us)
+            for name in self._shipped(folder, from_us)
             if not self._known(name)
         ]
         names.sort(key=lambda name: name.order)
+        self._folds += [name.fold for name in names if name.fold is not None]
         taken = 0
         left_out: set[Series] = set()
         for name, found in zip(names, self._fleet.read(names), strict=True):
@@ -201,6 +204,12 @@ class Watcher:
         self.health.files += taken
         self._fresh = False
         return taken
+
+    def _shipped(self, folder: str, from_us: int) -> Iterable[PaneName]:
+        # Files stay beside their fold for as long as a watcher that has taken some looks back.
+        if not self._fresh:
+            return self._fleet.shipped_since(folder, from_us)
+        return self._fleet.files_since(folder, from_us, lambda error: log.error("%s; left out", error))
 
     def _take(self, run: SeriesRun, file: PaneFile, now_us: int) -> bool:
         budget = self._budgets.setdefault(run.series.model, ModelBudget())
@@ -236,6 +245,9 @@ class Watcher:
                     len(same) + 1,
                 )
             known = self.runs[series] = SeriesRun(series, self._fleet.plan(plan), self._wait_us)
+            for fold in self._folds:
+                if fold.series == series:
+                    known.assembly.expect(fold)
         return known
 
     def _step(self, now_us: int) -> set[Series]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -160,9 +161,8 @@ def test_a_watcher_that_dies_at_every_look_counts_each_label_once(
     chance = random.Random(4)
     for step in range(6):
         some = chance.sample(decisions, 150)
-        label(
-            root, some, lambda each, step=step: truth(each, 0.5 + step / 20), f"2027-01-0{step + 1}T00:00:00Z"
-        )
+        told = partial(truth, accuracy=0.5 + step / 20)
+        label(root, some, told, f"2027-01-0{step + 1}T00:00:00Z")
         clock.advance(61)
         lived.look()
         dead = watcher(root, clock, folder=_folder(tmp_path / "b"))

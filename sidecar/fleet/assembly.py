@@ -7,7 +7,7 @@ but no longer in the pane.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -71,10 +71,14 @@ class Assembly:
         self.tallied = Tallied()
         self.behind = Sum()
         """What is in no pane: late and overdue counts."""
+        self._folds: list[Facts] = []
+        """Folds that were or will be taken: what else counts their panes again yields."""
 
     def take(self, file: PaneFile, now_us: int) -> bool:
         """Adds a file's panes; False, and nothing changed, when it was taken before."""
         facts = file.facts
+        if facts.folded:
+            return self._take_fold(file, now_us)
         if self.writers.has(facts.writer, facts.serial):
             self.tallied.repeated_files += 1
             return False
@@ -88,8 +92,56 @@ class Assembly:
         writer.routes = sorted({*writer.routes, facts.route})
         writer.source = facts.source
         rivals = self._rivals(facts, writer)
+        again = [fold for fold in self._folds if self._shares_boot(fold, writer.boots, facts.writer)]
         for pane in file.panes:
-            self._add(pane, facts, rivals)
+            if not pane.late and any(self._counted(fold, pane, writer.boots) for fold in again):
+                self.tallied.recounted += pane.exchanges
+            else:
+                self._add(pane, facts, rivals)
+        return True
+
+    @staticmethod
+    def _shares_boot(fold: Facts, boots: Sequence[str], writer: str) -> bool:
+        return any(
+            name != writer and not set(boots).isdisjoint(each.boots) for name, each in fold.folded.items()
+        )
+
+    @staticmethod
+    def _counted(fold: Facts, pane: StoredPane, boots: Sequence[str]) -> bool:
+        """Whether a writer of these boots has counts in that pane of the fold."""
+        return any(
+            not set(boots).isdisjoint(fold.folded[name].boots) for name in fold.writers_of(pane.start_us)
+        )
+
+    def expect(self, fold: Facts) -> None:
+        """Says that this fold will come, or has: its writers' counts cannot be taken out of it again."""
+        self._folds.append(fold)
+
+    def _take_fold(self, file: PaneFile, now_us: int) -> bool:
+        facts = file.facts
+        known = [
+            self.writers.has(name, serial)
+            for name, each in facts.folded.items()
+            for first, last in each.runs
+            for serial in range(first, last + 1)
+        ]
+        if any(known):
+            if all(known):
+                self.tallied.repeated_files += 1
+            else:
+                self.tallied.refused += facts.exchanges + facts.late_exchanges
+            return False
+        if self.known_since_us is None:
+            self.known_since_us = now_us
+        for name, each in facts.folded.items():
+            for first, last in each.runs:
+                for serial in range(first, last + 1):
+                    writer = self.writers.take(name, serial, now_us)
+            writer.complete_to_us = max(writer.complete_to_us, each.complete_to_us)
+            writer.boots, writer.routes = sorted(each.boots), sorted({*writer.routes, *each.routes})
+            writer.final, writer.source = each.final, each.source
+        for pane in file.panes:
+            self._add(pane, facts, set())
         return True
 
     def _rivals(self, facts: Facts, writer: Writer) -> set[str]:
@@ -116,7 +168,7 @@ class Assembly:
                     told.recounted += pane.exchanges
                     return
                 opened.sum.add(pane, facts.source)
-                opened.writers.add(facts.writer)
+                opened.writers |= facts.writers_of(pane.start_us)
                 self.open[pane.start_us] = opened
                 told.on_time += pane.exchanges
         except ValueError:

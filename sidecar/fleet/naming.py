@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+
+from sidecar.fleet.pane_file import Facts, Folded
 
 PANES = "statistics/panes"
 PLANS = "statistics/plans"
+FOLDS = "statistics/folds"
 _FILE = re.compile(
     r"^(?P<stamp>[0-9]{8}T[0-9]{9})-(?P<writer>[0-9a-f]{16})-(?P<serial>[0-9]{8,12})"
     r"-P(?P<first>[0-9]{11})-(?P<last>[0-9]{11})-(?P<hash>[0-9a-f]{16})\.parquet$"
 )
+_FOLD = re.compile(r"^(?P<stamp>[0-9]{8}T[0-9]{9})-G(?P<number>[0-9]{4})-(?P<series>[0-9a-f]{12})\.parquet$")
 _DATE = re.compile(r"/date=([0-9]{4}-[0-9]{2}-[0-9]{2})/?$")
 
 
@@ -29,6 +34,13 @@ class PaneName:
     last_us: int
     """Beginning of the latest."""
     hash: str
+    fold: Facts | None = field(default=None, compare=False)
+    """What a fold says of itself; it has neither writer nor serial number of its own."""
+
+    @property
+    def folded(self) -> Mapping[str, Folded]:
+        """Of a fold: the files whose sum it is."""
+        return {} if self.fold is None else self.fold.folded
 
     @property
     def order(self) -> tuple[str, str, int]:
@@ -50,6 +62,27 @@ def parse(name: str) -> PaneName | None:
         int(found["last"]) * 1_000_000,
         found["hash"],
     )
+
+
+def fold_name(folder: str, hour_us: int, series: str, number: int) -> str:
+    """Where that fold belongs: of the files of one series in a folder of panes that were shipped in an hour.
+
+    A number is taken once: whoever puts the object first has it.
+    """
+    return f"{fold_folder(folder)}/date={day(hour_us)}/{stamp(hour_us)}-G{number:04d}-{series}.parquet"
+
+
+def fold_folder(folder: str) -> str:
+    """Where the folds of a folder of panes are."""
+    return FOLDS + folder.removeprefix(PANES)
+
+
+def parse_fold(name: str) -> tuple[str, int, str] | None:
+    """Time stamp of the hour, number and series of a fold; None for anything else."""
+    found = _FOLD.match(name.rpartition("/")[2])
+    if found is None or not name.startswith(FOLDS + "/"):
+        return None
+    return found["stamp"], int(found["number"]), found["series"]
 
 
 def date_of(folder: str) -> str | None:

@@ -37,6 +37,22 @@ class Series(msgspec.Struct, frozen=True, order=True):
         return f"model {self.model}, digest {self.digest or 'unknown'}, plan {self.plan[:12]}"
 
 
+class Folded(msgspec.Struct, frozen=True):
+    """What a fold holds of one writer."""
+
+    runs: list[tuple[int, int]]
+    """Serial numbers of its files, first and last of each run."""
+    boots: tuple[str, ...] = ()
+    routes: tuple[str, ...] = ()
+    source: str = ""
+    exchanges: int = 0
+    complete_to_us: int = 0
+    final: bool = False
+
+    def has(self, serial: int) -> bool:
+        return any(first <= serial <= last for first, last in self.runs)
+
+
 class Facts(msgspec.Struct, frozen=True):
     """What a file's metadata says of its panes."""
 
@@ -57,6 +73,12 @@ class Facts(msgspec.Struct, frozen=True):
     cluster: str = ""
     namespace: str = ""
     workload: str = ""
+    first_pane_us: int = 0
+    last_pane_us: int = 0
+    folded: dict[str, Folded] = {}
+    """Of a fold: the files whose sum it is, by writer."""
+    pane_writers: list[tuple[int, str]] = []
+    """Of a fold: which of these writers are in each pane, in hex, the first one's bit the lowest."""
 
     @property
     def series(self) -> Series:
@@ -66,6 +88,13 @@ class Facts(msgspec.Struct, frozen=True):
     def source(self) -> str:
         """Who counted, for people: the pod, or the writer where no pod is named."""
         return self.pod or self.writer
+
+    def writers_of(self, pane_start_us: int) -> set[str]:
+        """Whose counts are in a pane."""
+        if not self.folded:
+            return {self.writer}
+        bits = next((int(text, 16) for start, text in self.pane_writers if start == pane_start_us), 0)
+        return {writer for place, writer in enumerate(sorted(self.folded)) if bits >> place & 1}
 
 
 @dataclass(slots=True)
@@ -96,7 +125,7 @@ def read(name: str, data: bytes) -> PaneFile:
         raise StoreError(f"{name}: cannot be read: no whole Parquet file")
     with reading(name):
         reader = read_parquet(io.BytesIO(data))
-        facts = _facts(name, reader.schema.metadata.get(METADATA_KEY))
+        facts = facts_in(name, reader.schema.metadata.get(METADATA_KEY))
         panes: dict[tuple[int, int, bool], StoredPane] = {}
         for batch in reader:
             _take(batch, panes)
@@ -111,7 +140,8 @@ def read(name: str, data: bytes) -> PaneFile:
     return PaneFile(name, facts, found)
 
 
-def _facts(name: str, stored: bytes | None) -> Facts:
+def facts_in(name: str, stored: bytes | None) -> Facts:
+    """What a file's metadata says. Raises StoreError that names the file for anything else."""
     if not stored:
         raise StoreError(f"{name}: no file of panes: its metadata lacks `sidecar`")
     try:

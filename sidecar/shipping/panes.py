@@ -8,9 +8,10 @@ reader knows from names alone what it has, what is repeated and what is missing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -73,8 +74,13 @@ class PaneFacts:
     shipped_us: int
 
 
-def encode_panes(facts: PaneFacts, panes: Sequence[Pane]) -> bytes:
-    """The panes as a zstd-compressed Parquet file; deterministic for equal panes and facts."""
+def encode_panes(
+    facts: PaneFacts, panes: Sequence[Pane], more: Mapping[str, Any] = MappingProxyType({})
+) -> bytes:
+    """The panes as a zstd-compressed Parquet file; deterministic for equal panes and facts.
+
+    `more` is further metadata.
+    """
     # A name without counts carries records alone.
     rows = [(pane, name) for pane in panes for name in _names(pane)]
     counts = [np.frombuffer(pane.counts.get(name, b""), dtype="<i8") for pane, name in rows]
@@ -101,7 +107,7 @@ def encode_panes(facts: PaneFacts, panes: Sequence[Pane]) -> bytes:
             _TEXTS, Array([each for some in ids for each in some], type=_UTF8), [len(each) for each in ids]
         ),
     ]
-    return encode_table(columns, SCHEMA, _metadata(facts, panes, number))
+    return encode_table(columns, SCHEMA, _metadata(facts, panes, number) | dict(more))
 
 
 def _names(pane: Pane) -> Sequence[str]:

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -68,7 +69,7 @@ class LabelledPod(Pod):
             exchange = Exchange("default", 1, "10.0.0.1:4000", start + place * step, 0)
             exchange.seq = first + place
             income, region, score = values
-            outputs = {"score": [score], "approved": [score >= 0.5]}
+            outputs: dict[str, list[Any]] = {"score": [score], "approved": [score >= 0.5]}
             seen = Observation("test", 1, {"income": [income], "region": [region]}, outputs)
             message = Message(REQUEST_HEAD, b"{}", length=2)
             made.exchange(exchange, message, message, seen, None, {"case": f"{self.name}-{first + place}"})

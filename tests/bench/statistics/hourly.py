@@ -90,7 +90,7 @@ def one_run(number: int, days: int) -> tuple[int, int, int, int]:
 
 
 def run(quick: bool) -> list[Row]:
-    runs, days = (2, 3) if quick else (10, 30)
+    runs, days = (2, 3) if quick else (6, 30)
     started = time.monotonic()
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         results = list(pool.map(one_run, range(runs), [days] * runs))
