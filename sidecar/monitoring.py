@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from sidecar.statistics.rule_tally import Checks
 from sidecar.statistics.watch_spec import FALSE_ALARMS, WatchSpec, check, parse_watch
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 64 << 20
 """Of a watch file or a baseline."""
@@ -65,8 +68,17 @@ class Monitoring:
         passed = LateMonitor.passed_of(state)
         if passed is not None:
             return self._begin(key, passed)
-        baseline = self.baseline if self.folder is None else self.folder.find(key)
-        return Monitor.restore(state, self.settings, baseline, self.token, self._checks())
+        return Monitor.restore(state, self.settings, self._given(key), self.token, self._checks())
+
+    def _given(self, key: MonitorKey) -> Baseline | None:
+        """What there is for that digest now; a running monitor goes on without."""
+        if self.folder is None:
+            return self.baseline
+        try:
+            return self.folder.find(key)
+        except ConfigError as error:
+            log.error("%s", error)
+            return None
 
     def _monitor(self, baseline: Baseline | None) -> Monitor:
         return Monitor(self.settings, baseline, self.token, self._checks())

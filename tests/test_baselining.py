@@ -295,3 +295,13 @@ def test_a_model_without_a_baseline_is_in_the_metrics_and_ships_no_panes(folder:
             return [(key, monitor.summary()), (("pricing", ONE), {"state": "watching"})]
 
     assert family.samples(Seen(), Snapshot()) == [(key, 1), (("pricing", ONE), 0)]  # type: ignore[arg-type]
+
+
+def test_a_file_that_is_damaged_later_stops_no_running_monitor(folder: Path) -> None:
+    told = monitoring(settings(baseline_file=str(folder)))
+    key = ("pricing", OTHER)
+    monitor = told.begin(key)
+    monitor.add(samples(20))
+    (folder / "pricing.json").write_text("{")
+    again = told.restore(key, monitor.state())
+    assert (again.summary()["state"], again.summary()["exchanges"]) == ("watching", 20)
