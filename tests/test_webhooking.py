@@ -9,8 +9,10 @@ import json
 import signal
 import ssl
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,8 @@ import aiohttp
 import pytest
 
 from sidecar.cluster.api import Api
-from sidecar.cluster.certificate import make, utc_now
+from sidecar.cluster.certificate import make, to_secret, utc_now
+from sidecar.cluster.keeper import SETTLE_S
 from sidecar.inject.json_patch import apply
 from sidecar.webhook_knowledge import ClusterKnowledge
 from tests.bench.processes import free_port
@@ -345,6 +348,20 @@ async def test_a_certificate_that_is_gone_is_replaced_under_way(kube: KubeApi) -
         assert "patch" in await webhook.review(pod())
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await webhook.post(b"{}", trust=make([NAME], utc_now()).authority)
+
+
+async def test_a_certificate_that_ran_out_while_nobody_served_is_replaced_at_once(kube: KubeApi) -> None:
+    names = [f"sidecar-webhook.sidecar-system{end}" for end in (".svc", ".svc.cluster.local", "")]
+    old = make(names, utc_now() - timedelta(days=91))
+    metadata = {"name": "sidecar-webhook-tls", "namespace": "sidecar-system"}
+    await kube.put(SECRETS, {"metadata": metadata, "data": to_secret(old)})
+    async with replica(kube) as webhook:
+        await webhook.ready()
+        async with asyncio.timeout(SETTLE_S - 2):
+            while await webhook.metric("sidecar_webhook_certificate_expiry_seconds") < time.time():
+                await asyncio.sleep(0.1)
+        assert "patch" in await webhook.review(pod())
+        assert old.authority not in webhook.trust, "an authority that has run out is not kept"
 
 
 async def test_files_of_cert_manager_are_served_and_followed(kube: KubeApi, tmp_path: Path) -> None:

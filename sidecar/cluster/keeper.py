@@ -13,7 +13,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from sidecar.cluster.api import Api, Object
-from sidecar.cluster.certificate import Pair, from_secret, make, needs_renewal, to_secret, utc_now
+from sidecar.cluster.certificate import (
+    Pair,
+    from_secret,
+    make,
+    needs_renewal,
+    still_valid,
+    to_secret,
+    utc_now,
+)
 from sidecar.errors import ClusterError
 
 log = logging.getLogger("sidecar.certificate")
@@ -55,7 +63,8 @@ class Keeper:
                 return pair
             fresh = make(self._names, self._now(), pair.authority if pair is not None else b"")
             await self._trust(fresh.authority)
-            if pair is not None:
+            if pair is not None and still_valid(pair.certificate, self._now()):
+                # Until then the old one does; one that has run out does not.
                 await self._sleep(SETTLE_S)
             if await self._write(secret, fresh):
                 log.info("new serving certificate: %s", why)

@@ -19,6 +19,8 @@ log = logging.getLogger("sidecar.webhook")
 
 MOST_BODY_BYTES = 4 * 2**20
 """The API server takes objects of at most 3 MiB, and a pod's creation carries one."""
+BODY_S = 10.0
+"""For a review to come whole: the API server has given up long before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +89,19 @@ class Certificate:
         self.load(pair.certificate, pair.key)
 
 
-def review_app(decide: Callable[[bytes], Reply], metrics: Metrics) -> web.Application:
+def review_app(decide: Callable[[bytes], Reply], metrics: Metrics, body_s: float = BODY_S) -> web.Application:
     """`POST /inject`: whatever fails here is an HTTP error, which `failurePolicy: Ignore` lets pass."""
 
     async def inject(request: web.Request) -> web.Response:
         if request.content_type != "application/json":
             return _answered(Reply(415, b'{"error":"send application/json"}', "malformed"), metrics)
         try:
-            body = await request.read()
+            async with asyncio.timeout(body_s):
+                body = await request.read()
+        except TimeoutError:
+            slow = _answered(Reply(408, b'{"error":"the review did not come in time"}', "slow"), metrics)
+            slow.force_close()
+            return slow
         except web.HTTPRequestEntityTooLarge:
             return _answered(Reply(413, b'{"error":"the review is too large"}', "oversize"), metrics)
         started = time.perf_counter()
