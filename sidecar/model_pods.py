@@ -12,7 +12,7 @@ from sidecar.cluster.coverage import Asked
 from sidecar.cluster.events import Notice
 from sidecar.identity.kubernetes import annotation_for, containers_of, parse_digest_text
 from sidecar.inject.keys import MODES
-from sidecar.inject.mesh import mesh_of
+from sidecar.inject.mesh import PROXIES, mesh_of
 from sidecar.inject.names import DEFAULTS, DIGEST, DISABLED, ENABLED, INJECT, STATUS
 from sidecar.inject.patch import injected_status
 from sidecar.inject.pod import Object, annotations_of, child, labels_of, named, port_number
@@ -133,6 +133,12 @@ class ModelPods:
             mesh = mesh_of(pod, None)
             if mesh is not None and mesh.proxy_uid is not None and status.get("mesh") != mesh.name:
                 return f"{mesh.name}'s proxy came after injection: restart the pod, with the webhook there"
+            awaited = str(status.get("mesh"))
+            if awaited in PROXIES and named(pod, PROXIES[awaited][0]) is None:
+                return (
+                    f"its rules sit behind the proxy of {awaited}, which the pod does not have: "
+                    "say so by the mesh's own label or annotation, or restart the pod once it is injected"
+                )
             return None
         model = named(pod, str(status.get("container")))
         for each in service_ports(self._namespace(_namespace_of(pod)).services or (), pod):

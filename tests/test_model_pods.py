@@ -180,6 +180,9 @@ def test_a_mesh_whose_proxy_came_after_injection_is_a_way_past_it() -> None:
     status = json.loads(pod["metadata"]["annotations"][STATUS]) | {"mesh": "istio"}
     pod["metadata"]["annotations"][STATUS] = json.dumps(status)
     assert asked(pod).bypass is None
+    # The namespace promised a mesh that never came: the rules wait for a proxy, and lead nothing else.
+    pod["spec"]["containers"].pop()
+    assert "the proxy of istio, which the pod does not have" in (asked(pod).bypass or "")
 
 
 def test_the_digest_is_known_for_the_container_that_runs_now() -> None:
