@@ -62,6 +62,8 @@ class Dispersion:
         ]
         self._count = 0
         self._sums: list[list[Floats]] = [[] for _ in SCALES]
+        self.near = 1.0
+        """The largest of neighbouring panes alone: neither a slow move raises it nor a single jump."""
         self._factor = self._renewed()
 
     def estimate(self) -> Floats:
@@ -76,7 +78,9 @@ class Dispersion:
         found = np.ones_like(self._scales[0].base)
         if self._count < TRUSTED:
             found = np.maximum(found, self._scales[0].prior)
-        for scale in self._scales:
+        found = self._scales[0].beyond(found)
+        self.near = float(found.max(initial=1.0))
+        for scale in self._scales[1:]:
             found = scale.beyond(found)
         return found
 
@@ -105,7 +109,13 @@ class Dispersion:
     def state(self) -> list[Any]:
         """What `load` takes."""
         sums = [[np.asarray(part).tolist() for part in block] for block in self._sums]
-        return [self._count, sums, [scale.state() for scale in self._scales], self._factor.tolist()]
+        return [
+            self._count,
+            sums,
+            [scale.state() for scale in self._scales],
+            self._factor.tolist(),
+            self.near,
+        ]
 
     def load(self, state: list[Any]) -> None:
         """Takes what `state` gave."""
@@ -114,6 +124,7 @@ class Dispersion:
         for scale, kept in zip(self._scales, state[2], strict=True):
             scale.load(kept)
         self._factor = np.asarray(state[3], dtype=np.float64)
+        self.near = state[4] if len(state) > 4 else float(self._factor.max(initial=1.0))
 
 
 class _Scale:

@@ -27,10 +27,8 @@ class Promise:
     figures: dict[str, float] = field(default_factory=dict)
 
 
-def promise_of(quantity: Quantity, bets: Bets, panes: int, rows: int) -> Promise:
-    """The promise of one quantity after so many panes and rows."""
-    factors = bets.dispersion.estimate()
-    dispersion = float(factors.max()) if len(factors) else 1.0
+def promise_of(quantity: Quantity, bets: Bets, panes: int, rows: int, dispersion: float) -> Promise:
+    """The promise of one quantity after so many panes that are no part of a change, and rows in all."""
     figures = {"dispersion": dispersion, "panes": float(panes), "rows": float(rows)}
     if dispersion > MOST_DISPERSION:
         return Promise(

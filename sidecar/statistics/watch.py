@@ -17,6 +17,7 @@ from sidecar.statistics.change_point import Excursions, History
 from sidecar.statistics.distribution import DistributionBets
 from sidecar.statistics.hourly_bets import HourlyBets
 from sidecar.statistics.hours import between
+from sidecar.statistics.judgement import Judgement
 from sidecar.statistics.promise import Promise, promise_of
 from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoSample
 from sidecar.statistics.two_sample import TwoSampleBets
@@ -76,6 +77,8 @@ class Watch:
         self._recent = np.zeros(self.bets.size)
         self._recent_panes = 0
         self._recent_from_us = 0
+        prior = quantity.spread.dispersion if isinstance(quantity, Distribution) else 1.0
+        self._judgement = Judgement(prior)
 
     def give(self, before: float, after: float) -> None:
         """Goes on with another part of the budget, `after` instead of `before` of the whole."""
@@ -101,6 +104,7 @@ class Watch:
         self.bets.learn(counts)
         self.panes += 1
         self.rows += rows
+        self._judgement.note(pane_start_us, self._dispersion, self.panes, self.alarm is not None)
         if self.alarm is not None:
             if not self._recent_panes:
                 self._recent_from_us = pane_start_us
@@ -116,7 +120,13 @@ class Watch:
 
     def promise(self) -> Promise:
         """Whether the false-alarm rate is proven here, and why not."""
-        return promise_of(self.quantity, self.bets, self.panes, self.rows)
+        dispersion, panes = self._judgement.judged(self._dispersion, self.bets.dispersion.near, self.panes)
+        return promise_of(self.quantity, self.bets, panes, self.rows, dispersion)
+
+    @property
+    def _dispersion(self) -> float:
+        factors = self.bets.dispersion.estimate()
+        return float(factors.max()) if len(factors) else 1.0
 
     def open(
         self, end_us: int, pane_us: int, history: History, record_ids: Sequence[str], advisory: bool
@@ -130,6 +140,7 @@ class Watch:
         self._recent[:] = 0.0
         self._recent_panes = 0
         evidence = self.evidence
+        self._judgement.open(since_us, self.panes, (end_us - since_us) // pane_us)
         promise = self.promise()
         self.alarm = Alarm(
             id=alarm_id(self.quantity.name, end_us),
@@ -237,13 +248,16 @@ class Watch:
             self._recent_panes,
             self.bets.state(),
             self._recent_from_us,
+            self._judgement.state(),
         ]
 
     def load(self, state: list[Any], alarm: Alarm | None) -> None:
         """Takes what `state` gave, and the alarm that was active then."""
         m, height, since, self.panes, self.rows, start, self._opening, recent, *rest = state
         self._recent_panes, bets, *later = rest
-        self._recent_from_us = later[0] if later else 0
+        if later:
+            self._recent_from_us, judgement = later
+            self._judgement.load(judgement)
         self.m = np.array(m, dtype=np.float64)
         self.excursions.height = np.array(height, dtype=np.float64)
         self.excursions.since_us = np.array(since, dtype=np.int64)
