@@ -450,3 +450,80 @@ def test_the_dead_pods_statistics_are_counted_to_the_end(node: Node, tmp_path: P
             starts, counts = (batch.column(name).to_pylist() for name in ("pane_start_us", "exchanges"))
             counted |= dict(zip(starts, counts, strict=True))
     assert sum(counted.values()) == len(answered)
+
+
+STEPS = {
+    "accounted": ("sidecar.journal.writer", "JournalWriter", "close", "after"),
+    "sealed": ("sidecar.shipping.state", "AnalystState", "commit", "before"),
+    "committed": ("sidecar.shipping.state", "AnalystState", "commit", "after"),
+    "stored": ("sidecar.shipping.directory", "DirectorySink", "put", "after"),
+    "read back": ("sidecar.reading_back", "ReadingBack", "put", "after"),
+    "noted": ("sidecar.shipping.state", "AnalystState", "shipped", "after"),
+    "releasing": ("sidecar.journal.reader", "JournalReader", "release", "before"),
+    "released": ("sidecar.journal.reader", "JournalReader", "release", "after"),
+    "finished": ("sidecar.analyst", "Analyst", "finish", "after"),
+    "shipped": ("sidecar.drain_shipping", "Shipping", "run", "after"),
+    "looked": ("sidecar.drain_run", "", "_check_stored", "after"),
+    "marked": ("sidecar.drain_run", "", "sync_folder", "after"),
+}
+"""Where a drain is killed: module, class, function, and on which side of its first call."""
+KILLER = """
+import importlib.abc, importlib.machinery, os, signal, sys
+
+MODULE, CLASS, NAME, SIDE, MARK = {step!r}
+
+def die():
+    try:
+        os.close(os.open(MARK, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return
+    os.killpg(0, signal.SIGKILL)
+
+def changed(module):
+    holder = getattr(module, CLASS) if CLASS else module
+    whole = getattr(holder, NAME)
+    def instead(*arguments, **named):
+        if SIDE == "before":
+            die()
+        result = whole(*arguments, **named)
+        if hasattr(result, "__await__"):
+            async def awaited():
+                value = await result
+                die()
+                return value
+            return awaited()
+        die()
+        return result
+    setattr(holder, NAME, instead)
+
+class Finder(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name != MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        run = spec.loader.exec_module
+        def executed(module):
+            run(module)
+            changed(module)
+        spec.loader.exec_module = executed
+        return spec
+
+import importlib.util
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_killed_at_each_step_everything_is_there_once(node: Node, tmp_path: Path, step: str) -> None:
+    answered = node.dead("u-1", 60)
+    site = tmp_path / "site"
+    site.mkdir()
+    killer = KILLER.format(step=(*STEPS[step], str(tmp_path / "killed")))
+    (site / "sitecustomize.py").write_text(killer)
+    drain = node.start_drain(path=str(site))
+    assert drain.wait(60) == -signal.SIGKILL
+    assert (tmp_path / "killed").exists()
+    until(lambda: (node.drain().returncode == 0 and not node.left()) or None, "the next drain")
+    assert set(node.evidence().ids) == answered
+    node.verify()

@@ -99,15 +99,19 @@ class Node:
             capture_output=True,
             text=True,
             timeout=PATIENCE_S,
-            env=environment() | ({"PYTHONPATH": f"{path}:{ROOT}"} if path else {}),
+            env=environment(path),
             check=False,
         )
 
-    def start_drain(self, *arguments: str) -> subprocess.Popen[bytes]:
-        """In a process group of its own, logging to drain.log."""
+    def start_drain(self, *arguments: str, path: str = "") -> subprocess.Popen[bytes]:
+        """In a process group of its own, logging to drain.log. `path` as for `drain`."""
         with (self.folder / "drain.log").open("ab") as log:
             return subprocess.Popen(
-                self.command(*arguments), env=environment(), stdout=log, stderr=log, start_new_session=True
+                self.command(*arguments),
+                env=environment(path),
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def evidence(self) -> Evidence:
@@ -133,6 +137,6 @@ class Node:
             pod.end()
 
 
-def environment() -> dict[str, str]:
+def environment(path: str = "") -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SIDECAR_")}
-    return {**inherited, "PYTHONPATH": str(ROOT)}
+    return {**inherited, "PYTHONPATH": f"{path}:{ROOT}" if path else str(ROOT)}
