@@ -157,6 +157,7 @@ class Identities:
         }
         latest = max(mine, default=0)
         changed: set[int] = set()
+        claimed = {number: each.container.container_id for number, each in mine.items() if each.container}
         # Twice: what a later epoch was found to be tells what an earlier one was not.
         for number in sorted(mine) * 2:
             epoch = mine[number]
@@ -164,12 +165,13 @@ class Identities:
             if not answered_us and number == latest:
                 # No other model had come by then, or its epoch would have been read.
                 answered_us = read_to_us - SECOND_US
-            others = [
-                each.container.container_id for n, each in mine.items() if n != number and each.container
-            ]
+            others = [claim for holder, claim in claimed.items() if holder != number]
             since_us = self._earliest_us if number == 0 else epoch.since_us
             found = answering(containers, since_us, answered_us, others) or self._told.get(number)
-            if found is not None and not _same(found, epoch.container):
+            if found is not None:
+                claimed[number] = found.container_id
+            # Which container it was may be known before its image is.
+            if found is not None and found.image_id and not _same(found, epoch.container):
                 mine[number] = self._tell(known, epoch, found)
                 changed.add(number)
         self._open = latest in mine and mine[latest].container is None
@@ -224,7 +226,7 @@ class Identities:
             number = self._number(known, place, span)
             self._numbers.append(number)
             epoch = known.epochs[self._boot, self._route, number]
-            if span.container is not None and not _same(span.container, epoch.container):
+            if span.container and span.container.image_id and not _same(span.container, epoch.container):
                 self._tell(known, epoch, span.container)
                 changed.add(number)
         self._passed.intersection_update(self._numbers)
@@ -245,11 +247,12 @@ class Identities:
         if place == 0:
             return 0
         for number, epoch in mine.items():
-            if span.container is None:
-                same = number > 0 and epoch.container is None and epoch.since_us == span.from_us
+            if epoch.container is None:
+                same = number > 0 and epoch.since_us == span.from_us
             else:
-                held = epoch.container
-                same = held is not None and held.container_id == span.container.container_id
+                same = (
+                    span.container is not None and epoch.container.container_id == span.container.container_id
+                )
             if same:
                 return number
         number = max(mine, default=0) + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -172,6 +174,22 @@ def test_news_of_what_came_between_is_missing_and_nothing_is_guessed() -> None:
     assert (rig.digest(1), rig.digest(2)) == (None, digest("c"))
 
 
+def test_a_run_of_which_only_the_end_is_told_is_no_other_epochs() -> None:
+    rig = Rig(wait_s=1)
+    rig.facts.tell([ran("a", -100)])
+    assert rig.take(rig.exchange(0))
+    rig.clock.advance(10.6)
+    rig.take(rig.change(1), rig.exchange(1, at_s=11.1))
+    rig.clock.advance(1.2)
+    change, answer = rig.change(2), rig.exchange(2, at_s=12.9)
+    rig.clock.advance(3)
+    rig.take(rig.exchange(1, at_s=11.1))
+    silent = replace(ran("b", 11, 12, restarts=1), image_id="")
+    rig.facts.tell([silent, ran("c", 12, restarts=2)])
+    assert rig.take(change, answer)
+    assert (rig.digest(1), rig.digest(2)) == (None, digest("c"))
+
+
 def test_what_has_its_leaf_gets_another_when_more_is_learnt() -> None:
     rig = Rig(wait_s=1)
     rig.known.trees[f"{BOOT}.{ROUTE}"] = Tree("o", BOOT, [3], epochs=[0])
@@ -268,6 +286,24 @@ def test_unseen_models_are_told_apart_by_the_second_of_their_start() -> None:
     assert spans([b, again]) == [Span(0, b), Span(again.started_us, again)], "the same image either way"
 
 
+def test_an_unseen_model_of_which_only_the_end_is_told_has_no_digest_until_its_image_is_told() -> None:
+    rig = Rig(blind=True, wait_s=0)
+    silent = replace(ran("b", 10, 19), image_id="")
+    rig.facts.tell([ran("a", 0, 9), silent, ran("c", 20)])
+    rig.identities.settle(rig.known)
+
+    def found() -> list[str | None]:
+        entries = [rig.exchange(0, at_s) for at_s in (5.0, 15.0, 25.0)]
+        assert rig.take(*entries)
+        return [rig.digest(each.epoch) for each in entries]
+
+    assert found() == [digest("a"), None, digest("c")]
+    rig.facts.tell([ran("b", 10, 19)])
+    rig.identities.settle(rig.known)
+    assert found() == [digest("a"), digest("b"), digest("c")]
+    assert len(rig.known.epochs) == 3
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_unseen_models_are_filed_by_time_and_labelled_anew_when_news_is_late(late: bool) -> None:
     rig = Rig(blind=True)
@@ -314,7 +350,12 @@ def test_whatever_comes_late_or_never_no_record_gets_another_models_digest(data:
         finished = data.draw(st.sampled_from([None, ended_s + 0.2]))
         news.append(ran(f"{image}.{number}", started_s, finished, number))
         at_s = ended_s
-    told = data.draw(st.lists(st.sampled_from(news), max_size=2 * len(news)))
+    # What a status tells of the run before is not its image.
+    told = data.draw(
+        st.lists(
+            st.sampled_from(news + [replace(each, image_id="") for each in news]), max_size=3 * len(news)
+        )
+    )
     early = data.draw(st.lists(st.booleans(), min_size=len(segments) * 3, max_size=len(segments) * 3))
     for answers_s, entries in segments:
         while told and early and early.pop():

@@ -151,7 +151,7 @@ def answering(
     meant. Statuses tell seconds only, cut off: whether one that started in the
     very second of the answer, or of `since_us`, was before or after it, is only
     known if the run before it is known to be another. Where that decides between
-    two images, nothing is said.
+    two images, nothing is said. Of the one that is found the image may not be told.
     """
     told, excluded = list(containers), set(others)
     others_counts = {
@@ -164,7 +164,7 @@ def answering(
     found: Container | None = None
     doubtful: set[str] = set()
     for each in told:
-        if not each.image_id or _over(each, answered_us) or each.container_id in excluded:
+        if _over(each, answered_us) or each.container_id in excluded:
             continue
         if not since_us // SECOND_US * SECOND_US <= each.started_us <= answered_us:
             continue

@@ -23,12 +23,10 @@ class Span:
 
 
 def spans(containers: Iterable[Container]) -> list[Span]:
-    """The spans of the containers whose images are known, in order; the first reaches back for ever."""
+    """The containers' spans in order; the first reaches back for ever."""
     found: list[Span] = []
     before: Container | None = None
     for each in containers:
-        if not each.image_id:
-            continue
         if before is None:
             found.append(Span(0, each))
         elif _apart(before, each):

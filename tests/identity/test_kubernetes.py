@@ -241,8 +241,9 @@ def test_in_the_second_of_a_start_the_run_before_it_must_be_known() -> None:
     assert answering([new], int(19.9 * S), int(21 * S)) == new
 
 
-def test_a_container_whose_image_is_not_told_is_waited_for() -> None:
-    assert answering([ran("a", 10, image="")], 0, 20 * S) is None
+def test_a_container_whose_image_is_not_told_is_still_the_one_that_answered() -> None:
+    silent = ran("b", 15, image="", restarts=1)
+    assert answering([ran("a", 10), silent], 0, 20 * S) == silent
 
 
 # the annotation

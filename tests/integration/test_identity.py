@@ -130,6 +130,11 @@ def test_every_record_has_the_digest_that_answered_it_though_news_comes_late_twi
             told.write()
             told.write()
             asking.until_more("c")
+            # A new digest is a new series of statistics.
+            digests = {digest_of(name) for name in "abc"}
+            until(
+                lambda: {each["digest"] for each in running.status()["models"]} >= digests, "statistics of c"
+            )
         assert metric(running, "sidecar_identity_unreadable_total") == 0
         assert running.stop() == 0
     true_to(labels(running.store), asking)
@@ -273,7 +278,7 @@ def test_the_pod_is_followed_through_the_api_whatever_becomes_of_its_watch(
         pod_name="mortgage-0",
         pod_uid="u-1",
         model_container="model",
-        identity_wait="15s",
+        identity_wait="20s",
     ) as running:
         # A pod of this name that is gone, and another one beside.
         other = pod.object()
@@ -311,7 +316,7 @@ def test_the_pod_is_followed_through_the_api_whatever_becomes_of_its_watch(
             asking.until_more("c")
             server.put(pod.object())
             until(lambda: metric(running, "sidecar_identity_epochs_total") == 4, "c to be read")
-            until(lambda: metric(running, "sidecar_identity_waiting") == 0, "the news of c")
+            until(lambda: metric(running, "sidecar_identity_known") == 1, "the news of c")
             asking.until_more("c")
         assert running.stop() == 0
     found = labels(running.store)
