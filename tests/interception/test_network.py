@@ -16,8 +16,7 @@ from tests.support.running import until
 PEERS = str(Path(__file__).with_name("peers.py"))
 MODEL, RECORDER, PROBE, HEALTH, ADMIN = 8080, 15100, 15101, 15102, 15190
 ADDRESSES = [POD_4, f"[{POD_6}]"]
-MESH_USER = 1337
-# What a mesh's own init step does, as Istio's: all that comes in goes to its proxy, and what leaves the pod, too.
+# What a mesh's own init step does: all that comes in goes to its proxy, and what leaves the pod, too.
 ISTIO = """
 table inet mesh {
   chain pre { type nat hook prerouting priority -100; tcp dport { 15006, 15008, 15020, 15021, 15090 } return;
@@ -27,21 +26,38 @@ table inet mesh {
     meta l4proto tcp redirect to :15001; }
 }
 """
+LINKERD = """
+table inet mesh {
+  chain pre { type nat hook prerouting priority -100; tcp dport { 4190, 4191 } return;
+    meta l4proto tcp redirect to :4143; }
+  chain out { type nat hook output priority -100; meta skuid 2102 return; oifname "lo" return;
+    meta l4proto tcp redirect to :4140; }
+}
+"""
 INTERCEPT = ["--port", str(MODEL), "--to", str(RECORDER), "--probe-port", str(PROBE), "--direct", str(HEALTH)]
 
 
 class Pod:
     """A model and a recorder in the pod's namespace."""
 
-    def __init__(self, network: PodNetwork, folder: Path, listen: int = RECORDER) -> None:
-        self.network, self.folder, self.listen = network, folder, listen
+    def __init__(
+        self, network: PodNetwork, folder: Path, listen: int = RECORDER, upstream: int = MODEL
+    ) -> None:
+        self.network, self.folder, self.listen, self.upstream = network, folder, listen, upstream
         network.start(network.pod, sys.executable, PEERS, "model", str(MODEL), log=folder / "model.log")
         self.recorder = self.start_recorder()
 
     def start_recorder(self) -> subprocess.Popen[bytes]:
         command = [
             *(sys.executable, "-m", "sidecar.cli", "run", "--listen", f"*:{self.listen}"),
-            *("--upstream", f"http://[{POD_4}]:{MODEL}", "--health", f"*:{HEALTH}", "--admin", f"*:{ADMIN}"),
+            *(
+                "--upstream",
+                f"http://[{POD_4}]:{self.upstream}",
+                "--health",
+                f"*:{HEALTH}",
+                "--admin",
+                f"*:{ADMIN}",
+            ),
             *("--journal", str(self.folder / "journal"), "--store", str(self.folder / "records")),
         ]
         child = self.network.start(self.network.pod, *command, log=self.folder / "sidecar.log")
@@ -117,15 +133,22 @@ def test_without_rights_the_command_says_what_it_takes(pod: Pod) -> None:
 
 
 @pytest.mark.root
-def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> None:
+@pytest.mark.parametrize(
+    ("mesh", "rules", "inbound", "user"),
+    [("istio", ISTIO, 15006, 1337), ("linkerd", LINKERD, 4143, 2102)],
+    ids=["istio", "linkerd"],
+)
+def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(
+    pod: Pod, mesh: str, rules: str, inbound: int, user: int
+) -> None:
     network = pod.network
-    assert network.run(network.pod, "nft", ISTIO).returncode == 0
+    assert network.run(network.pod, "nft", rules).returncode == 0
     network.start(
-        *(network.pod, sys.executable, PEERS, "proxy", "15006", POD_4, str(MODEL)),
+        *(network.pod, sys.executable, PEERS, "proxy", str(inbound), POD_4, str(MODEL)),
         log=pod.folder / "proxy.log",
-        user=MESH_USER,
+        user=user,
     )
-    assert pod.intercept("--mesh", "istio", "--mesh-uid", str(MESH_USER)).returncode == 0
+    assert pod.intercept("--mesh", mesh, "--mesh-uid", str(user)).returncode == 0
     until(lambda: network.get(f"http://{POD_4}:{MODEL}/").startswith("model saw"), "the mesh's proxy")
     until(lambda: pod.recorded() >= 1, "the first record")
     before = pod.recorded()
@@ -140,13 +163,13 @@ def test_behind_a_mesh_the_recorder_sits_between_proxy_and_model(pod: Pod) -> No
     assert network.get(f"http://127.0.0.1:{PROBE}/", network.pod).startswith("model saw")
     assert network.get(f"http://{POD_4}:{PROBE}/", network.pod).startswith("model saw")
     for address in ADDRESSES:
-        assert network.get(f"http://{address}:{PROBE}/", network.pod, MESH_USER).startswith("model saw")
+        assert network.get(f"http://{address}:{PROBE}/", network.pod, user).startswith("model saw")
     assert pod.recorded() == before + 2
     # So a dead recorder does not get the model killed there either.
     pod.recorder.terminate()
     pod.recorder.wait()
     assert network.get(f"http://{POD_4}:{MODEL}/") == "failed"
-    assert network.get(f"http://{POD_4}:{PROBE}/", network.pod, MESH_USER).startswith("model saw")
+    assert network.get(f"http://{POD_4}:{PROBE}/", network.pod, user).startswith("model saw")
     assert network.get(f"http://{POD_4}:{PROBE}/").startswith("model saw")
 
 
@@ -161,4 +184,29 @@ def test_ports_that_services_target_need_no_rules(tmp_path: Path, listen: int) -
             assert network.get(f"http://{address}:{listen}/").startswith("model saw")
             until(lambda before=before: pod.recorded() == before + 1, "the record")  # type: ignore[misc]
             assert network.get(f"http://{address}:{MODEL}/").startswith("model saw")
+            assert pod.recorded() == before + 1
+        pod.recorder.terminate()
+        pod.recorder.wait()
+        for address in ADDRESSES:
+            assert network.get(f"http://{address}:{listen}/") == "failed"
+            assert network.get(f"http://{address}:{MODEL}/").startswith("model saw"), "kubelet's probes"
+
+
+@pytest.mark.root
+def test_behind_a_queue_proxy_its_port_is_captured(tmp_path: Path) -> None:
+    """Knative's calls the model inside the pod, where rules for what comes in see nothing."""
+    queue = 8012
+    with pod_network("scq") as network:
+        pod = Pod(network, tmp_path, upstream=queue)
+        command = (sys.executable, PEERS, "proxy", str(queue), "127.0.0.1", str(MODEL))
+        network.start(network.pod, *command, log=tmp_path / "queue.log")
+        intercept = ["--port", str(queue), "--to", str(RECORDER), "--probe-port", str(PROBE)]
+        done = network.run(network.pod, sys.executable, "-m", "sidecar.cli", "intercept", *intercept)
+        assert done.returncode == 0
+        until(lambda: network.get(f"http://{POD_4}:{PROBE}/").startswith("model saw"), "the queue-proxy")
+        for address in ADDRESSES:
+            before = pod.recorded()
+            assert network.get(f"http://{address}:{queue}/") == "model saw 127.0.0.1"
+            until(lambda before=before: pod.recorded() == before + 1, "the record")  # type: ignore[misc]
+            assert network.get(f"http://{address}:{PROBE}/").startswith("model saw")
             assert pod.recorded() == before + 1
