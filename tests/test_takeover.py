@@ -8,12 +8,14 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import lmdb
+import msgpack  # type: ignore[import-untyped]
 import pytest
 
 from tests.journal.test_versions import GOLDEN, READ
 from tests.support.dead_pods import Node
 from tests.support.load import Load
-from tests.support.running import ROOT, Sidecar, model_server
+from tests.support.running import ROOT, Sidecar, model_server, until
 from tests.support.stored import stored_rows
 
 
@@ -62,9 +64,9 @@ def test_the_image_changes_in_place_and_back_and_every_answer_is_there_once(
     assert found.missing_count <= failed, "at most what was in flight when it was killed"
     report = node.verify()
     assert all(log["intact"] for log in report["logs"])
-    leaves = genesis_leaves(node.store)
-    assert {leaf["version"] for leaf in leaves} == set(versions)
     if end is Sidecar.stop:
+        leaves = genesis_leaves(node.store)
+        assert {leaf["version"] for leaf in leaves} == set(versions)
         # Whoever had been there before is named, so that a log that goes missing is missed.
         assert [leaf["boot"] for leaf in leaves if not leaf["previous"]] == [
             min(str(leaf["boot"]) for leaf in leaves)
@@ -127,3 +129,28 @@ def test_what_a_rolled_back_sidecar_recorded_beside_a_newer_journal_is_drained(n
     assert "format 99" in done.stderr
     assert set(node.evidence().ids) == answered, "what can be read is shipped"
     assert (within / "lock").read_text() == "sidecar-journal 99\n"
+
+
+def test_an_analyst_that_cannot_read_a_newer_state_stops_no_traffic_and_loses_nothing(node: Node) -> None:
+    pod = node.pod("u-1").start()
+    answered = node.load(pod, "new", 20)
+    pod.kill_group()
+    newer = node.pod("u-2", journal=str(pod.journal))
+    state = pod.journal / "analyst"
+    version = set_version(state, 99)
+    newer.launch()
+    answered |= node.load(newer, "old", 20)
+    until(lambda: newer.says("format 99, this build reads up to") or None, "the analyst's word")
+    newer.kill_group()
+    set_version(state, version)
+    again = node.pod("u-1").start()
+    assert again.stop() == 0
+    assert set(node.evidence().ids) == answered
+
+
+def set_version(state: Path, version: int) -> int:
+    """Put another format number into the analyst's state; the one that was there."""
+    with lmdb.open(str(state), lock=False) as environment, environment.begin(write=True) as transaction:
+        before = int(msgpack.unpackb(transaction.get(b"version") or msgpack.packb(0)))
+        transaction.put(b"version", msgpack.packb(version))
+        return before
