@@ -117,6 +117,13 @@ class Exchange:
         self.response_cut: Cut | None = None
 
 
+GAP_REASONS = (
+    "disk_full", "io_error", "journal_overload", "killed", "max_bytes", "newer_version", "observer_failed",
+    "refused", "removed", "splice_only", "too_large", "unpackable", "volume_corrupt",
+)  # fmt: skip
+"""Why exchanges may have left no record; a journal of another version may name others."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """A run of exchanges that took sequence numbers but left no record."""

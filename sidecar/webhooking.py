@@ -175,6 +175,8 @@ def _certificate_work(
 ) -> Sequence[Work]:
     """What keeps the certificate: from files, or from the Secret that the leader writes."""
     if options.certificates is not None:
+        # Nobody is elected: a gauge that stays at 0 would say that the leader is missing.
+        metrics.registry.unregister(metrics.leader)
         return [_follow_files(options.certificates, certificate)]
 
     def taken(_: str, secret: Object) -> None:

@@ -387,6 +387,7 @@ async def test_files_of_cert_manager_are_served_and_followed(kube: KubeApi, tmp_
             await webhook.ready()
             assert (await webhook.post(b"{}", trust=authority))[0] == 400
         assert kube.writes == [], "neither a lease, nor a Secret, nor a caBundle"
+        assert "sidecar_webhook_leader" not in (await webhook.ask("/metrics"))[1]
 
 
 def test_outside_a_pod_it_says_what_to_give(monkeypatch: pytest.MonkeyPatch) -> None:

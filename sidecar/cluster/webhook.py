@@ -23,6 +23,10 @@ BODY_S = 10.0
 """For a review to come whole: the API server has given up long before."""
 
 
+FAILURES = ("failed", "malformed", "oversize", "slow")
+"""Outcomes that are an HTTP error, so that the pod starts as it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What a review came to: HTTP status and body, and one word for the metrics."""
@@ -40,6 +44,9 @@ class Metrics:
         self.reviews = Counter(
             "sidecar_webhook_reviews", "Reviews by what came of them.", ["outcome"], registry=self.registry
         )
+        for outcome in FAILURES:
+            # From nought on: Prometheus sees no increase in a series that begins with its first failure.
+            self.reviews.labels(outcome)
         self.seconds = Histogram(
             "sidecar_webhook_review_seconds",
             "Time from a whole request to its answer.",

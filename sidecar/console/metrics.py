@@ -21,7 +21,7 @@ from sidecar.console.family import Family, Samples, Source, counter, gauge
 from sidecar.console.identity_metrics import IDENTITY
 from sidecar.console.snapshot import Snapshot
 from sidecar.counters import COMMIT_BUCKETS_US, Global, Mode, Route
-from sidecar.records import Outcome
+from sidecar.records import GAP_REASONS, Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -60,8 +60,14 @@ def _opaque_connections(board: Board, seen: Snapshot) -> Samples:
     ]
 
 
-def _gap_exchanges(board: Board, seen: Snapshot) -> Samples:
-    return [((reason,), seen.totals.get(f"gap_exchanges/{reason}", 0)) for reason, _ in gaps(seen)]
+def _by_gap_reason(total: str) -> Source:
+    """Every reason from the start on: Prometheus sees no increase in a series that begins above nought."""
+
+    def samples(board: Board, seen: Snapshot) -> Samples:
+        reasons = sorted({*GAP_REASONS, *(reason for reason, _ in gaps(seen))})
+        return [((reason,), seen.totals.get(f"{total}/{reason}", 0)) for reason in reasons]
+
+    return samples
 
 
 def _models(read: Callable[[dict[str, Any]], float]) -> Source:
@@ -200,10 +206,13 @@ FAMILIES: tuple[Family, ...] = (
         ],
         "process",
     ),
+    counter("sidecar_gaps_total", "Gap records, by reason", _by_gap_reason("gaps"), "reason"),
     counter(
-        "sidecar_gaps_total", "Gap records, by reason", lambda b, s: [((r,), n) for r, n in gaps(s)], "reason"
+        "sidecar_gap_exchanges_total",
+        "Exchanges inside gap records",
+        _by_gap_reason("gap_exchanges"),
+        "reason",
     ),
-    counter("sidecar_gap_exchanges_total", "Exchanges inside gap records", _gap_exchanges, "reason"),
     counter("sidecar_analyst_exchanges_total", "Exchanges read from the journal", _total("exchanges")),
     counter("sidecar_observations_total", "Exchanges decoded and counted", _total("observations")),
     counter(

@@ -16,7 +16,7 @@ from sidecar.console.admin import application
 from sidecar.console.board import Board
 from sidecar.console.snapshot import Snapshot
 from sidecar.counters import Counters, Global, Route
-from sidecar.records import Outcome
+from sidecar.records import GAP_REASONS, Outcome
 
 BOOT = "20261123T231500-9f3c2a71b0"
 DOCS = Path(__file__).parents[2] / "docs" / "records.md"
@@ -80,6 +80,19 @@ def test_exchanges_are_told_apart_by_route_and_outcome(counters: Counters) -> No
     found = scraped(board(counters))
     assert found["sidecar_exchanges_total", (("outcome", "client_abort"), ("route", "b"))] == 3
     assert found["sidecar_exchanges_total", (("outcome", "client_abort"), ("route", "default"))] == 0
+
+
+def test_every_reason_of_gaps_is_counted_from_nought_on(counters: Counters) -> None:
+    """An alarm on `increase` would sleep through the first gap of a series that begins above nought."""
+    text = (DOCS.parent / "journal-format.md").read_text()
+    (told,) = re.findall(r"Reasons: (.*?)\n\n", text, re.DOTALL)
+    documented = set(re.findall(r"`([a-z_]+)`", told)) - {"capture_memory"}
+    assert documented == set(GAP_REASONS)
+    found = scraped(board(counters, Snapshot(totals={"gaps/killed": 1, "gap_exchanges/killed": 9})))
+    for reason in GAP_REASONS:
+        wanted = (1, 9) if reason == "killed" else (0, 0)
+        names = ("sidecar_gaps_total", "sidecar_gap_exchanges_total")
+        assert tuple(found[name, (("reason", reason),)] for name in names) == wanted
 
 
 def test_the_share_that_is_not_read_can_be_told_from_the_status(counters: Counters) -> None:

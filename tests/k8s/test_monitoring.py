@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from sidecar.cluster.controller import Metrics as ControllerMetrics
 from sidecar.cluster.coverage_metrics import FAMILIES as COVERAGE
 from sidecar.cluster.coverage_metrics import LOOKED
+from sidecar.cluster.webhook import FAILURES
 from sidecar.cluster.webhook import Metrics as WebhookMetrics
 from sidecar.console.metrics import COMMIT_DURATION
 from sidecar.console.metrics import FAMILIES as SIDECAR
@@ -101,8 +102,16 @@ def test_alarms_rise_when_they_should(tmp_path: Path) -> None:
 
 def test_every_rule_of_the_cluster_is_tried() -> None:
     tried = set(re.findall(r"alertname: (\w+)", (Path(__file__).parent / "rules_test.yaml").read_text()))
-    untried = {rule["alert"] for rule in rules()} - tried
-    assert untried == {"SidecarWatchFilesUnreadable", "SidecarWatchFilesMissing", "SidecarAlertsNotTaken"}
+    assert {rule["alert"] for rule in rules()} == tried
+
+
+def test_a_review_that_fails_is_an_outcome_that_the_alarm_reads() -> None:
+    (rule,) = [each for each in rules() if each["alert"] == "SidecarWebhookFails"]
+    (read,) = re.findall(r'outcome=~"([a-z|]+)"', rule["expr"])
+    assert set(read.split("|")) == set(FAILURES)
+    registry = WebhookMetrics().registry
+    for outcome in FAILURES:
+        assert registry.get_sample_value("sidecar_webhook_reviews_total", {"outcome": outcome}) == 0
 
 
 @pytest.mark.parametrize("query", queries())
