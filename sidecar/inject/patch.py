@@ -29,15 +29,17 @@ from sidecar.inject.pod import (
     annotations_of,
     child,
     children,
+    containers,
     handlers,
     is_native,
     named,
+    native_sidecars,
     port_number,
     workload_name,
 )
 from sidecar.inject.resources import shares_pod_resources
 from sidecar.inject.settings import InjectSettings
-from sidecar.inject.surroundings import Surroundings
+from sidecar.inject.surroundings import Surroundings, service_ports
 
 Patch = list[Object]
 """Operations of RFC 6902, in order."""
@@ -84,7 +86,12 @@ def inject(pod: Mapping[str, Any], settings: InjectSettings, around: Surrounding
     initial += [interceptor(pod, capture, settings)] if capture.mode == "redirect" else []
     patch += _appended(pod, "initContainers", initial)
     patch += [] if capture.native else _appended(pod, "containers", [sidecar])
-    warnings = (*capture.target.warnings, *_warnings(pod, capture), *displaced)
+    warnings = (
+        *capture.target.warnings,
+        *_warnings(pod, capture),
+        *_unreached(pod, capture, around),
+        *displaced,
+    )
     return Outcome(patch, capture.reason, capture, warnings)
 
 
@@ -226,6 +233,25 @@ def _warnings(pod: Mapping[str, Any], capture: Capture) -> list[str]:
             "what is not shipped at the pod's end is lost"
         )
     return found
+
+
+def _unreached(pod: Mapping[str, Any], capture: Capture, around: Surroundings) -> list[str]:
+    """Services lead elsewhere, as to a proxy for signing in, which calls the model inside the pod."""
+    led = service_ports(around.services or (), pod)
+    numbers = {each.target if isinstance(each.target, int) else _number_of(pod, each.target) for each in led}
+    if not led or capture.mode == "shift" or capture.target.port in numbers:
+        return []
+    others = ", ".join(sorted({str(each.target) for each in led}))
+    return [
+        f"no Service of the pod targets port {capture.target.port}, which is captured; they target {others}: "
+        "set upstream-port, and container, to what clients call"
+    ]
+
+
+def _number_of(pod: Mapping[str, Any], name: str) -> int | None:
+    """A port by its name, as a Service finds it: over all containers."""
+    found = (port_number(each, name) for each in containers(pod) + native_sidecars(pod))
+    return next((number for number in found if number is not None), None)
 
 
 def _add(path: str, value: Any) -> Object:
