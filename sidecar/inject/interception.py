@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.inject.mesh import Mesh, mesh_of
+from sidecar.inject.mesh import Mesh, leads_past, mesh_of
 from sidecar.inject.names import (
     ADMIN_PORT,
     DEFAULTS,
@@ -142,7 +142,7 @@ def _mode(
     pod: Mapping[str, Any], settings: InjectSettings, around: Surroundings, target: Target
 ) -> tuple[str, str] | Refusal:
     """Mode and reason, or why none fits."""
-    forbidden = _redirect_forbidden(pod, settings, around)
+    forbidden = _redirect_forbidden(pod, settings, around, target.port)
     if settings.mode == "redirect":
         asked = f"{PREFIX}mode asks for it"
         return (
@@ -168,7 +168,7 @@ def _mode(
 
 
 def _redirect_forbidden(
-    pod: Mapping[str, Any], settings: InjectSettings, around: Surroundings
+    pod: Mapping[str, Any], settings: InjectSettings, around: Surroundings, port: int
 ) -> tuple[str, bool] | None:
     """Why not redirect, and whether not even when asked for."""
     level = around.pod_security or settings.pod_security
@@ -180,6 +180,9 @@ def _redirect_forbidden(
     mesh = mesh_of(pod, around.mesh)
     if mesh is not None and mesh.proxy_uid is None:
         return f"how mesh {mesh.name} hands connections over is not known to redirect", True
+    if mesh is not None and (note := leads_past(pod, mesh, port)) is not None:
+        # The rules sit behind the proxy, for what it hands over.
+        return f"annotation {note} leads port {port} past {mesh.name}'s proxy", True
     if settings.openshift or around.openshift:
         return "OpenShift's restricted security context forbids NET_ADMIN", False
     return None

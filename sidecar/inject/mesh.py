@@ -7,6 +7,7 @@ in the output chain, for connections of the proxy's user id.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,14 @@ OTHER_PROXIES = ("kuma-sidecar", "consul-dataplane", "consul-connect-envoy-sidec
 """Proxies of meshes whose own rules are not known here."""
 ISTIO_PROBERS = "ISTIO_KUBE_APP_PROBERS"
 """Variable of Istio's proxy: the probes that it took over from kubelet, as compact JSON, ports as numbers."""
+PAST_THE_PROXY = (
+    "sidecar.istio.io/interceptionMode",
+    "traffic.sidecar.istio.io/excludeInboundPorts",
+    "traffic.sidecar.istio.io/includeInboundPorts",
+    "config.linkerd.io/skip-inbound-ports",
+)
+"""Annotations by which what comes in may not pass the proxy as it usually does."""
+_RANGE = re.compile(r"^([0-9]{1,5})(?:-([0-9]{1,5}))?$", re.ASCII)
 PROXY_CONTAINERS = frozenset({name for name, _ in PROXIES.values()} | set(OTHER_PROXIES))
 
 
@@ -75,3 +84,26 @@ def led_past(probers: str, port: int, probe_port: int) -> str:
     for end in (",", "}"):
         probers = probers.replace(f'"port":{port}{end}', f'"port":{probe_port}{end}')
     return probers
+
+
+def leads_past(pod: Mapping[str, Any], mesh: Mesh, port: int) -> str | None:
+    """The annotation by which the port's traffic does not pass the mesh's proxy, if there is one."""
+    notes = annotations_of(pod)
+    how, excluded, included, skipped = PAST_THE_PROXY
+    if mesh.name == "istio":
+        if notes.get(how, "REDIRECT") != "REDIRECT":
+            return how
+        if _lists(notes.get(excluded, ""), port):
+            return excluded
+        if not _lists(notes.get(included, "*"), port):
+            return included
+    return skipped if mesh.name == "linkerd" and _lists(notes.get(skipped, ""), port) else None
+
+
+def _lists(text: str, port: int) -> bool:
+    """Whether a list such as `8080,9000-9010` or `*` holds the port. What is no port counts for nothing."""
+    for each in text.split(","):
+        found = _RANGE.match(each.strip())
+        if each.strip() == "*" or (found and int(found[1]) <= port <= int(found[2] or found[1])):
+            return True
+    return False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from sidecar.inject.interception import MIRROR, OS_LABELS, OWN_KERNELS, OWN_PORTS
 from sidecar.inject.keys import BY_NAME, MODES, PASSED
-from sidecar.inject.mesh import OTHER_PROXIES, PROXIES
+from sidecar.inject.mesh import OTHER_PROXIES, PAST_THE_PROXY, PROXIES
 from sidecar.inject.names import INTERCEPT, LISTEN_PORT, POD_SECURITY, PREFIX, SIDECAR
 from sidecar.inject.pod import OF_CRON_JOB, TEMPLATE_HASHES, WORKLOAD_LABELS
 from sidecar.inject.policy_literal import literal, quoted
@@ -115,6 +115,8 @@ def _beyond(settings: InjectSettings) -> str:
         name = f"variables.annotations[?{quoted(PREFIX + 'model-name')}].orValue('')"
         found.append(f"!{name}.matches('^[ -~]*$')")
     found.append("object.metadata.?generateName.orValue('').endsWith('--')")
+    # Lists and ranges of ports, that a mesh's annotations hold.
+    found.append(f"variables.annotations.exists(k, k in {literal(list(PAST_THE_PROXY), {})})")
     return " || ".join(found)
 
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from kubernetes_validate import utils  # type: ignore[import-untyped]
 
 from sidecar.inject.json_patch import apply
+from sidecar.inject.mesh import PAST_THE_PROXY
 from sidecar.inject.names import PREFIX, SIDECAR
 from sidecar.inject.patch import Outcome, inject
 from sidecar.inject.pod import annotations_of
@@ -73,6 +74,8 @@ def expected(pod: Object, around: Surroundings, texts: tuple[tuple[str, str], ..
 def is_left_to_the_webhook(pod: Object) -> bool:
     """The pods that the policy says it does not take."""
     keys = {key.removeprefix(PREFIX) for key in annotations_of(pod) if key.startswith(PREFIX)}
+    if annotations_of(pod).keys() & set(PAST_THE_PROXY):
+        return True
     return bool(keys - {*TAKEN, "status", "digest", "no-such-setting", "max-byte"})
 
 
