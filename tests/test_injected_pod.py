@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from sidecar.identity.kubernetes import digest_text
+from sidecar.inject.names import DIGEST as DIGEST_ANNOTATION
+from sidecar.records import Container
 from tests.support.commands import sidecar
 from tests.support.kubelet import Kubelet
 from tests.support.pod_network import POD_4, POD_6, pod_network
@@ -78,12 +82,15 @@ class Running:
 
     def __init__(self, kubelet: Kubelet) -> None:
         self.kubelet, self.network = kubelet, kubelet.network
-        model = (sys.executable, "-c", MODEL)
-        self.network.start(self.network.pod, *model, log=kubelet.folder / "model.log")
+        self.start_model()
         self.recorder = kubelet.start("sidecar")
         until(self._is_ready, "the sidecar")
         until(lambda: self.status().get("boot"), "the analyst")
         self.rules = kubelet.run("sidecar-intercept")
+
+    def start_model(self) -> None:
+        command = (sys.executable, "-c", MODEL)
+        self.model = self.network.start(self.network.pod, *command, log=self.kubelet.folder / "model.log")
 
     def _is_ready(self) -> bool:
         assert self.recorder.poll() is None, (self.kubelet.folder / "sidecar.log").read_text()
@@ -159,3 +166,33 @@ def test_the_annotation_switches_recording_off_and_on_in_the_running_pod(pod: Ru
     assert pod.call() == '{"predict": [1]}'
     until(lambda: pod.route()["committed_seq"] == 3, "the record")
     assert (pod.route()["shed"], pod.status()["starts"]["recorder"]) == (1, 1)
+
+
+def run_of(image: str, restarts: int, started_us: int) -> Container:
+    return Container(
+        "i", f"registry.example/fraud@sha256:{image * 64}", f"c-{restarts}", restarts, started_us
+    )
+
+
+@pytest.mark.root
+def test_the_controllers_annotation_says_which_image_answers_and_the_next_model_is_another(
+    pod: Running,
+) -> None:
+    """With the sidecar's own user, without a right, in the pod's network: the change of the model is seen."""
+    runs = [run_of("1", 0, time.time_ns() // 1000 - 5_000_000)]
+
+    def digests() -> set[str]:
+        return {each["digest"] for each in pod.status()["models"]}
+
+    pod.call()
+    pod.kubelet.annotate(DIGEST_ANNOTATION, digest_text("model", runs))
+    until(lambda: "sha256:" + "1" * 64 in digests(), "the digest of the first container")
+    pod.model.kill()
+    pod.model.wait()
+    time.sleep(1)
+    started_us = time.time_ns() // 1000
+    pod.start_model()
+    until(lambda: pod.call() == '{"predict": [1]}', "the next model")
+    pod.kubelet.annotate(DIGEST_ANNOTATION, digest_text("model", [*runs, run_of("2", 1, started_us)]))
+    until(lambda: "sha256:" + "2" * 64 in digests(), "the digest of the next container")
+    assert "unknown" not in digests()
