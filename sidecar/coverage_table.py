@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import wrap
 
 from sidecar.cluster.coverage import Row, State
 
 HEADER = ("NAMESPACE", "POD", "COVERED", "MODE", "OPAQUE", "DIGEST", "SHIP LAG", "GAPS", "WHY")
+_NAME = 2
+"""Columns that name the pod; the last one says why."""
 _COVERED = {
     State.COVERED: "yes",
     State.UNCOVERED: "NO",
@@ -22,16 +25,51 @@ _COUNTED = {
 NONE = "–"
 
 
-def lines(rows: Sequence[Row]) -> list[str]:
-    """A header, a line for each row, and one with the totals; nothing for no rows."""
+def lines(rows: Sequence[Row], width: int | None = None) -> list[str]:
+    """A header, a line for each row, and one with the totals; nothing for no rows.
+
+    Where that is wider than `width` characters, WHY stands below its row; where
+    even the rest is wider, the pod's name stands above it.
+    """
     if not rows:
         return []
     cells = [HEADER, *(tuple(_safe(text) for text in _cells(each)) for each in rows)]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(HEADER))]
-    padded = [
-        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in cells
-    ]
-    return [*(line.rstrip() for line in padded), _totals(rows)]
+    whole = _padded(cells)
+    if width is not None and _widest(whole) > width:
+        rest = _padded([line[:-1] for line in cells])
+        if _widest(rest) <= width:
+            heads: list[list[str]] = [[line] for line in rest]
+        else:
+            rest = _padded([line[_NAME:-1] for line in cells])
+            heads = [["/".join(line[:_NAME]), f"  {own}"] for line, own in zip(cells, rest, strict=True)]
+        whole = [
+            part
+            for head, line in zip(heads, cells, strict=True)
+            for part in (*head, *_below(line[-1], width))
+        ]
+    return [*whole, _totals(rows)]
+
+
+def _padded(cells: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(line[index]) for line in cells) for index in range(len(cells[0]))]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in cells]
+
+
+def _widest(texts: Sequence[str]) -> int:
+    return max(map(len, texts))
+
+
+def _below(text: str, width: int) -> list[str]:
+    """A text as indented lines; words that are longer than a line are not cut."""
+    indent = "    "
+    return wrap(
+        text,
+        max(width, 20),
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _cells(each: Row) -> tuple[str, ...]:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import re
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +37,14 @@ from sidecar.settings_values import parse_duration
 
 AT_ONCE = 16
 _API_S = 30.0
+_NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+
+
+def parse_namespace(text: str) -> str:
+    """A namespace's name. Raises ValueError, phrased to follow the text."""
+    if not _NAME.match(text):
+        raise ValueError("is no name of a namespace: a-z, 0-9 and -, at most 63")
+    return text
 
 
 class Uncovered(SidecarError):
@@ -85,7 +97,12 @@ class Question:
 
 @click.command()
 @click.option(
-    "--namespace", "-n", "namespaces", multiple=True, metavar="NAME", help="Only these.  [default: all]"
+    "--namespace",
+    "-n",
+    "namespaces",
+    multiple=True,
+    type=Parsed("NAME", parse_namespace),
+    help="Only these.  [default: all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.option(
@@ -164,13 +181,21 @@ def coverage(
         shown = {"summary": summary(rows), "pods": [each.as_json() for each in rows], "remarks": remarks}
         click.echo(json.dumps(shown))
     else:
-        for line in lines(rows):
+        for line in lines(rows, _width(environment or {})):
             click.echo(line)
     for remark in remarks:
         click.echo(f"sidecar: {remark}", err=True)
     bad = sum(each.state is State.UNCOVERED for each in rows)
     if bad:
         raise Uncovered(f"{bad} of {len(rows)} model pods {'is' if bad == 1 else 'are'} not covered")
+
+
+def _width(environment: Mapping[str, str]) -> int | None:
+    """As COLUMNS says, else of the terminal; None where lines may be as long as they are, as in a pipe."""
+    told = environment.get("COLUMNS", "")
+    if told.isascii() and told.isdigit() and int(told):
+        return int(told)
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def _access(
@@ -182,7 +207,8 @@ def _access(
     if len(paths) > 1:
         # As in KUBECONFIG, where files of the list may be missing.
         paths = [each for each in paths if each.exists()] or paths
-    usual = Path.home() / ".kube" / "config"
+    # Not Path.home(), which raises for a user without a name, as a container's may be.
+    usual = Path(os.path.expanduser("~/.kube/config"))  # noqa: PTH111
     if not paths and api["url"] is None and usual.exists():
         paths = [usual]
     if paths:

@@ -13,7 +13,15 @@ from sidecar.cluster.events import Notice
 from sidecar.identity.kubernetes import annotation_for, containers_of, parse_digest_text
 from sidecar.inject.keys import MODES
 from sidecar.inject.mesh import PROXIES, mesh_of
-from sidecar.inject.names import DEFAULTS, DIGEST, DISABLED, ENABLED, INJECT, STATUS
+from sidecar.inject.names import (
+    DEFAULTS,
+    DIGEST,
+    DISABLED,
+    ENABLED,
+    INJECT,
+    KUBERNETES_NAMESPACES,
+    STATUS,
+)
 from sidecar.inject.patch import injected_status
 from sidecar.inject.pod import Object, annotations_of, child, labels_of, named, port_number
 from sidecar.inject.review import Knowledge, Namespace, ignored_settings, injected
@@ -79,7 +87,7 @@ class ModelPods:
     def is_model(self, pod: Mapping[str, Any]) -> bool:
         """Whether a label, its namespace's or an injection says so. System namespaces have no models."""
         name = _namespace_of(pod)
-        if name.startswith("kube-") or name == self._system:
+        if name in KUBERNETES_NAMESPACES or name == self._system:
             return False
         labels = labels_of(pod)
         return (

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator
@@ -493,3 +495,36 @@ async def test_where_the_cluster_is_told(kube: KubeApi, monkeypatch: pytest.Monk
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
     usual.write_text("no kubeconfig at all")
     assert (await coverage("--api", kube.access.url, *account)).code == 0
+
+
+@pytest.mark.parametrize("name", ["", "Risk", "risk/../other", "a" * 64, "risk\n"])
+async def test_a_namespace_that_can_be_none_is_a_usage_error(kube: KubeApi, name: str) -> None:
+    ran = await coverage("--kubeconfig", kubeconfig(kube), "--namespace", name)
+    assert (ran.code, len(ran.err.splitlines()), ran.out) == (2, 1, "")
+    assert "is no name of a namespace" in ran.err
+
+
+async def test_lines_are_as_long_as_they_are_but_on_a_terminal(
+    kube: KubeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await kube.put(PODS, bare_pod("fraud-predictor-default-00001-deployment-7d9c5b6f47", hostNetwork=True))
+    piped = await coverage("--kubeconfig", kubeconfig(kube))
+    monkeypatch.setenv("COLUMNS", "80")
+    narrow = await coverage("--kubeconfig", kubeconfig(kube))
+    assert len(piped.out.splitlines()) == 3
+    assert max(map(len, piped.out.splitlines())) > 140
+    assert max(map(len, narrow.out.splitlines())) <= 80
+    assert narrow.out.split()[-8:] == piped.out.split()[-8:]
+
+
+def test_a_user_without_a_name_or_home_is_told_to_name_a_cluster() -> None:
+    """As a container may have one: without an entry in /etc/passwd."""
+    if os.getuid() != 0:
+        pytest.skip("only root may become another user")
+    program = (
+        "import os, sidecar.covering; from sidecar.cli import main; "
+        "os.setuid(54321); os.environ.pop('HOME', None); main(['coverage'])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "no cluster: give --kubeconfig FILE" in done.stderr

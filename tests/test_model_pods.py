@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.cluster.coverage import Asked
+from sidecar.inject.policy import LEFT_OUT
 from sidecar.inject.review import Namespace
 from sidecar.inject.surroundings import Surroundings
 from sidecar.model_pods import KNOWN_MARKS, FollowedModelPods, Mark, ModelPods, parse_mark
@@ -96,11 +97,17 @@ def test_what_nobody_asked_for_is_no_model_unless_a_known_label_says_so() -> Non
     assert asked(kserve, Known({INJECT: "disabled"})).left_out
 
 
-@pytest.mark.parametrize("name", ["kube-system", "kube-public", "sidecar-system"])
+@pytest.mark.parametrize("name", LEFT_OUT)
 def test_system_namespaces_have_no_models(name: str) -> None:
     pod = labelled("enabled")
     pod["metadata"]["namespace"] = name
     assert judge().asked(pod) is None
+
+
+def test_a_namespace_that_injection_serves_is_seen_whatever_its_name() -> None:
+    pod = labelled("enabled")
+    pod["metadata"]["namespace"] = "kube-models"
+    assert judge().asked(pod) is not None
 
 
 def test_why_there_can_be_no_sidecar_is_injections_own_reason() -> None:

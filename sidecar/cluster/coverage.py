@@ -49,8 +49,15 @@ MEANINGS = {
     Reason.BYPASSED: "Traffic has a way past its sidecar",
     Reason.SWITCHED_OFF: "The kill switch is on: bytes flow and nothing is recorded",
     Reason.JOURNAL_FULL: "Its journal cannot take more, so exchanges are shed (and counted in gaps)",
-    Reason.OPAQUE: "All bytes that its sidecar has seen were TLS, HTTP/2 or no HTTP at all",
+    Reason.OPAQUE: "Of the bytes that its sidecar has seen, 16 KiB and more, 99 % and more were TLS, HTTP/2 "
+    "or no HTTP at all",
 }
+
+
+OPAQUE_RATIO = 0.99
+"""Not 1: a server of TLS answers a scanner's plain request in plain HTTP."""
+OPAQUE_BYTES = 16 * 1024
+"""A few handshakes with a server of TLS come to as much; a port scan of an idle model does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +172,16 @@ def _by_report(said: Report) -> Judgement:
         return State.UNCOVERED, Reason.SWITCHED_OFF, "the kill switch is on"
     if said.shedding:
         return State.UNCOVERED, Reason.JOURNAL_FULL, said.store_error or "see that the store takes batches"
-    if said.opaque_ratio == 1:
+    if (said.opaque_ratio or 0) >= OPAQUE_RATIO:
         kinds = [
             f"{name} connections: {count}"
             for name, count in (("TLS", said.opaque_tls), ("HTTP/2", said.opaque_http2))
             if count
         ]
-        return State.UNCOVERED, Reason.OPAQUE, ", ".join(kinds) or "no HTTP/1 that could be read"
+        detail = ", ".join(kinds) or "no HTTP/1 that could be read"
+        if (said.opaque_bytes or 0) >= OPAQUE_BYTES:
+            return State.UNCOVERED, Reason.OPAQUE, detail
+        return State.COVERED, None, f"hardly any traffic yet, and none to read: {detail}"
     return State.COVERED, None, "" if said.exchanges else "no traffic yet"
 
 

@@ -17,6 +17,8 @@ OURS = frozenset({STATUS, DIGEST, INJECT})
 DEFAULTS = "sidecar-defaults"
 """ConfigMap of settings, in the workload's namespace and in SYSTEM_NAMESPACE."""
 SYSTEM_NAMESPACE = "sidecar-system"
+KUBERNETES_NAMESPACES = ("kube-system", "kube-public", "kube-node-lease")
+"""Kubernetes' own: nothing in them is injected, and nothing is a model."""
 
 SIDECAR = "sidecar"
 INTERCEPT = "sidecar-intercept"

@@ -14,6 +14,7 @@ from sidecar.inject.names import (
     ENABLED,
     INJECT,
     JOURNAL_VOLUME,
+    KUBERNETES_NAMESPACES,
     PROBE_PORT,
     SAFE_TO_EVICT,
     STATUS,
@@ -38,7 +39,7 @@ from sidecar.inject.surroundings import Surroundings, Version
 GROUP = "admissionregistration.k8s.io"
 SINCE: Mapping[str, Version] = {"v1": (1, 36), "v1beta1": (1, 34), "v1alpha1": (1, 32)}
 """The versions of the API, and the Kubernetes that each came with."""
-LEFT_OUT = (SYSTEM_NAMESPACE, "kube-system", "kube-public", "kube-node-lease")
+LEFT_OUT = (SYSTEM_NAMESPACE, *KUBERNETES_NAMESPACES)
 """Namespaces that are never injected."""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from sidecar.coverage_table import lines
 from tests.support.model_pods import bare_pod, injected_pod, running
 
 Object = dict[str, Any]
+DOCS = Path(__file__).parents[2] / "docs" / "kubernetes-coverage.md"
 WITH = Asked(True, container="model", mode="redirect", digest="sha256:" + "a" * 64)
 
 
@@ -118,14 +121,29 @@ def test_without_a_sidecar_the_labels_say_which(asked: Asked, expected: tuple[St
         ({"mode": "splice_only"}, Reason.SWITCHED_OFF, "the kill switch is on"),
         ({"journal": {"shedding": True}, "store": {"error": "denied"}}, Reason.JOURNAL_FULL, "denied"),
         (
-            {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 9, "tls": 3, "http2": 1}}}},
+            {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 90_000, "tls": 3, "http2": 1}}}},
             Reason.OPAQUE,
             "TLS connections: 3, HTTP/2 connections: 1",
         ),
         (
-            {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 9, "tls": 0, "http2": 0}}}},
+            {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 90_000, "tls": 0, "http2": 0}}}},
             Reason.OPAQUE,
             "no HTTP/1 that could be read",
+        ),
+        (  # A model that speaks TLS, whose server told a scanner so in plain HTTP.
+            {"routes": {"a": {"readable_bytes": 400, "opaque": {"bytes": 90_000, "tls": 20, "http2": 0}}}},
+            Reason.OPAQUE,
+            "TLS connections: 20",
+        ),
+        (  # An idle model that a port scan has found.
+            {"routes": {"a": {"readable_bytes": 0, "opaque": {"bytes": 900, "tls": 1, "http2": 0}}}},
+            None,
+            "hardly any traffic yet, and none to read: TLS connections: 1",
+        ),
+        (
+            {"routes": {"a": {"readable_bytes": 9_000, "opaque": {"bytes": 90_000, "tls": 20, "http2": 0}}}},
+            None,
+            "no traffic yet",
         ),
     ],
 )
@@ -217,6 +235,25 @@ def test_the_table_has_a_line_for_each_and_controls_never_reach_the_terminal() -
     assert lines([]) == []
 
 
+@pytest.mark.parametrize("width", [80, 140])
+def test_no_line_is_wider_than_the_terminal(width: int) -> None:
+    name = "fraud-predictor-default-00001-deployment-7d9c5b6f47-x2kq8"
+    host = row(
+        bare_pod(name), "sidecar", Asked(True, why_not="hostNetwork: the port is the node's " * 4), None
+    )
+    assert host is not None
+    every = [*rows(), host]
+    wide = lines(every)
+    assert max(map(len, wide)) > 140
+    shown = lines(every, width)
+    assert max(map(len, shown)) <= width
+    # Nothing is lost.
+    assert "".join(shown).count("hostNetwork:") == 4
+    words = {word for line in wide[1:] for word in line.split()}
+    assert words <= {word for line in shown for word in line.replace("/", " ").split()}
+    assert lines(every, 1000) == wide
+
+
 @pytest.mark.parametrize(
     ("opaque", "shown"), [(1, "0.1 %"), (999_999, "99.9 %"), (0, "0.0 %"), (500_000, "50.0 %")]
 )
@@ -225,3 +262,18 @@ def test_a_share_is_never_rounded_to_none_or_all(opaque: int, shown: str) -> Non
     made = row(injected_pod("a"), "sidecar", WITH, report(routes={"x": route}))
     assert made is not None
     assert shown in lines([made])[1]
+
+
+def test_the_documented_json_is_what_there_is() -> None:
+    told = re.search(r"<!-- json -->(.*?)<!-- /json -->", DOCS.read_text(), re.DOTALL)
+    assert told is not None
+    written = [
+        name
+        for line in told[1].splitlines()
+        for name in re.findall(r"`([a-z_\[\].0-9]+)`", line.split("|")[1] if line.startswith("|") else "")
+    ]
+    pod, counted = rows()[0].as_json(), summary(rows())
+    there = [f"pods[].{key}" for key in pod] + [f"pods[].sidecar.{key}" for key in pod["sidecar"]]
+    assert sorted(written) == sorted([*there, "summary", "remarks"])
+    counts = next(line for line in told[1].splitlines() if line.startswith("| `summary`"))
+    assert set(re.findall(r"`([a-z_]+)`", counts)) == {*counted, "summary"}
