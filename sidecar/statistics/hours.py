@@ -56,7 +56,7 @@ def packed(counts: Counts) -> bytes:
     return zlib.compress(np.ascontiguousarray(planes).tobytes(), 9)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=1)
 def unpacked(data: bytes) -> Counts:
     """What was packed, shape (168, slots). Raises ValueError for anything else."""
     try:

@@ -23,6 +23,8 @@ KEPT = 8
 class Judgement:
     """Of one quantity. `panes` everywhere are those that it has had so far."""
 
+    __slots__ = ("_before", "_levels", "_opened", "_prior")
+
     def __init__(self, prior: float) -> None:
         """`prior` is what the baseline says."""
         self._prior = prior
