@@ -7,7 +7,7 @@ from html import escape
 
 from sidecar.archive.text import safe
 from sidecar.archive.when import readable
-from sidecar.drift_plots import figure, table
+from sidecar.drift_plots import table
 from sidecar.drift_segments import SegmentLook
 from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.by_segment import Part
@@ -97,8 +97,8 @@ def _row(look: SegmentLook, part: Part) -> tuple[str, ...]:
     return (
         part.segment or "(rows)",
         part.what,
-        change.before.words,
+        change.before.words if change.before.rows else "–",
         change.after.words if measured else "insufficient data",
-        *("–" if value is None else figure(value) for value in effects),
-        "–" if alarm is None else f"{alarm.severity} since {readable(alarm.since_us)}",
+        *("–" if value is None else f"{value:.2f}" for value in effects),
+        "–" if alarm is None else f"{alarm.severity} since {readable(alarm.since_us)[:16]}",
     )
