@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from pathlib import Path
 from typing import Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.config import Address
-from sidecar.counters import Counters, Route
+from sidecar.counters import Counters, Route, find_all
+from sidecar.errors import JournalError
 from sidecar.identity.listener import ListenerProbe, ListenerWatch
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Epoch
@@ -28,6 +30,34 @@ class Journal(Protocol):
     """What is needed of `journal.writer.JournalWriter`."""
 
     def epoch(self, epoch: Epoch) -> None: ...
+
+
+NO_SOCKET: Final = (1 << 64) - 1
+"""Stands for the cookie of a model that was gone; the kernel counts cookies from 1."""
+
+
+def go_on_from(journal: Path, counters: Counters) -> None:
+    """Take over what the last boot on this journal saw of each route's model, before this boot's recorder.
+
+    A model that was replaced while no sidecar ran is then another one, whatever
+    is still told of the one before.
+    """
+    before = [path for path in find_all(journal) if path.name != counters.file_name]
+    if not before:
+        return
+    try:
+        last = Counters.open(before[-1])
+    except JournalError:
+        return
+    try:
+        for route in set(counters.routes) & set(last.routes):
+            seen_us, cookie = last.route(route, Route.LISTENER_SEEN_US), last.route(route, Route.LISTENER)
+            if seen_us:
+                base = counters.base(route)
+                counters.slots[base + Route.LISTENER] = cookie or NO_SOCKET
+                counters.slots[base + Route.LISTENER_SEEN_US] = seen_us
+    finally:
+        last.close()
 
 
 class ModelWatch:
@@ -52,6 +82,7 @@ class ModelWatch:
         try:
             self._probe = ListenerProbe(upstream.host, upstream.port)
         except OSError as error:
+            self._slots[self._base + Route.LISTENER_SEEN_US] = 0
             log.warning(
                 "route %s: a change of the model at %s cannot be seen (%s): records name the new one only "
                 "once the cluster has told of it",

@@ -87,6 +87,10 @@ def run(
         settings, sockets = open_sockets(settings, stack)
         leave(settings)
         counters = _counters(journal, settings, clock, stack)
+        if settings.identity != "static":
+            from sidecar.model_watch import go_on_from
+
+            go_on_from(journal, counters)
         raise_descriptor_limit(settings.max_connections)
         selector = stack.enter_context(selectors.DefaultSelector())
         key = SigningKey.generate(f"boot-{counters.boot}")

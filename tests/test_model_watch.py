@@ -12,7 +12,7 @@ import pytest
 from sidecar.clock import ManualClock
 from sidecar.config import Address
 from sidecar.counters import Counters, Route
-from sidecar.model_watch import LOOK_NS, ModelWatch
+from sidecar.model_watch import LOOK_NS, ModelWatch, go_on_from
 from sidecar.proxy.capture import CaptureBudget
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Epoch
@@ -23,9 +23,10 @@ DIGEST = "sha256:" + "ab" * 32
 class Rig:
     """A route, its counters, and the epochs that reached the journal."""
 
-    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+    def __init__(self, folder: Path, host: str = "127.0.0.1", boot: str = "earlier") -> None:
         self.clock = ManualClock()
-        self.counters = Counters.create(folder, "boot", ["default"])
+        stamp = {"earlier": "20250101T000000-0000000000", "later": "20250102T000000-0000000000"}[boot]
+        self.counters = Counters.create(folder, stamp, ["default"])
         self.epochs: list[Epoch] = []
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.upstream = Address(host, free.getsockname()[1])
@@ -108,6 +109,41 @@ def test_a_model_that_was_replaced_while_no_recorder_ran_is_another(rig: Rig) ->
     rig.watch()
     assert rig.context.epoch == 1
     assert rig.answering() == 1
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("gone", [False, True])
+def test_the_next_boot_knows_whether_the_model_is_still_the_same(
+    tmp_path: Path, replaced: bool, gone: bool
+) -> None:
+    last = Rig(tmp_path)
+    last.watch()
+    last.come()
+    assert last.answering() == 0
+    seen_us = last.clock.wall_us()
+    if gone:
+        last.go()
+        assert last.answering() == 1
+    elif replaced:
+        last.go()
+    rig = Rig(tmp_path, boot="later")
+    rig.upstream = last.upstream
+    if gone or replaced:
+        rig.come()
+    go_on_from(tmp_path, rig.counters)
+    rig.watch()
+    another = gone or replaced
+    assert rig.answering() == int(another)
+    assert [epoch.since_us for epoch in rig.epochs] == [seen_us] * another
+
+
+def test_a_boot_without_another_before_it_begins_with_what_it_sees(rig: Rig) -> None:
+    go_on_from(rig.counters.path.parent, rig.counters)
+    rig.come()
+    rig.watch()
+    assert rig.answering() == 0
+    (rig.counters.path.parent / "counters-20200101T000000-aaaaaaaaaa.bin").write_bytes(b"no counters")
+    go_on_from(rig.counters.path.parent, rig.counters)
 
 
 def test_a_model_that_cannot_be_seen_is_said_and_stays_number_0(

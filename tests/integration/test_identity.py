@@ -360,6 +360,34 @@ def test_whoever_dies_while_the_container_is_replaced_no_record_gets_the_others_
     verified(running.store)
 
 
+def test_a_container_replaced_while_no_sidecar_ran_is_not_taken_for_the_one_before(
+    tmp_path: Path, pod: ModelPod
+) -> None:
+    told = Annotations(tmp_path / "pod")
+    pod.start("a")
+    told.annotate(pod)
+    told.write()
+    running = Sidecar(
+        tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="1s"
+    )
+    try:
+        with Asking(running.start().port) as asking:
+            asking.until_more("a")
+            until(lambda: ("a", digest_of("a")) in labels(running.store), "records of a")
+        running.kill_group()
+        pod.restart("b")
+        with Asking(running.start().port) as asking:
+            asking.until_more("b")
+            until(lambda: ("b", None) in labels(running.store), "records of b, of which nobody told")
+            told.annotate(pod)
+            told.write()
+            until(lambda: ("b", digest_of("b")) in labels(running.store), "records of b")
+        assert running.stop() == 0
+    finally:
+        running.end()
+    assert {name for name, digest in labels(running.store) if digest == digest_of("a")} == {"a"}
+
+
 def test_a_pinned_digest_holds_until_the_container_is_another(tmp_path: Path, pod: ModelPod) -> None:
     told = Annotations(tmp_path / "pod")
     with running_sidecar(
