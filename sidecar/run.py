@@ -331,7 +331,7 @@ def epochs(settings: Settings, since_us: int) -> tuple[Epoch, ...]:
 
 def _announce(settings: Settings, boot: str, identities: Sequence[Epoch]) -> None:
     unknown = [epoch.route for epoch in identities if epoch.source == "unknown"]
-    if unknown:
+    if unknown and settings.identity == "static":
         log.warning(
             "identity of the model behind %s is unknown: give image_digest or artifact, so that records say "
             "which model answered",
