@@ -103,6 +103,8 @@ def join_panes(
 ) -> Found:
     """Counts every wanted record's labels into its decision's pane; what is in `into` then is the sum."""
     found = Found()
+    if not wanted.ids and not wanted.keys:
+        return found
     records = labelled(source, wanted, model, problem, span)
     while some := list(islice(records, RECORDS_AT_ONCE)):
         before: dict[Series, Pairs] = defaultdict(list)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from sidecar.archive.labelled import Span, Wanted
+from sidecar.archive.labelled import Labelled, Span, Wanted
 from sidecar.archive.source import Source
 from sidecar.errors import StoreError
 from sidecar.fleet.pane_file import Series
@@ -32,6 +32,10 @@ MOST_LABELS = 1_000_000
 """Remembered at a time."""
 MOST_UNMATCHED = 100_000
 """Labels whose records are not in the store yet, which are looked for again."""
+AGAIN_US = 600_000_000
+"""Time between two such looks: each asks every file of records."""
+PATIENCE_US = 24 * HOUR_US
+"""A record that has not come by then is not looked for any more until the next start."""
 
 Target = tuple[str, str]
 
@@ -47,8 +51,9 @@ class LabelWatch:
         self._truth = Truth()
         self._names: set[str] = set()
         """Files of labels that were read."""
-        self._unmatched: dict[Target, None] = {}
-        self._looked_us = 0
+        self._unmatched: dict[Target, int] = {}
+        """With the time since when."""
+        self._looked_us = self._again_us = 0
         self._joined: frozenset[Series] = frozenset()
         """Series into which everything that is remembered is counted."""
         self.left_out = 0
@@ -96,13 +101,17 @@ class LabelWatch:
             each.panes.panes = {at: counts for at, counts in each.panes.panes.items() if at >= since_us}
         names = [name for name in label_files(source) if name not in self._names]
         anew = self._joined != frozenset(self.runs)
-        if not names and not self._unmatched and not anew:
+        again = bool(self._unmatched) and now_us - self._again_us >= AGAIN_US
+        if not names and not again and not anew:
             return False
         own: dict[Target, LabelEvent] = {}
         fresh = Truth(ChainMap(own, self._truth.by_target))
         for name in names:
             self._read(source, name, fresh)
-        targets = [*fresh.by_target] if anew else [*own, *self._unmatched]
+        waiting = {
+            target: since for target, since in self._unmatched.items() if since >= now_us - PATIENCE_US
+        }
+        targets = [*fresh.by_target] if anew else [*dict.fromkeys([*own, *(waiting if again else ())])]
         wanted = Wanted({value for name, value in targets if not name}, {each for each in targets if each[0]})
         wanted.known = fresh.by_target.keys()
         # Counted apart, so that a store which fails half way leaves everything as it was.
@@ -111,7 +120,7 @@ class LabelWatch:
         found = join_panes(
             source,
             wanted,
-            lambda record: (old.of(record), fresh.of(record)),
+            lambda record: (self._counted(record, old), fresh.of(record)),
             Owners(runs.values()),
             made,
             Span(since_us),
@@ -129,10 +138,17 @@ class LabelWatch:
             each.wait(np.asarray(change, dtype=np.int64))
         self._truth.by_target.update(own)
         self._names.update(names)
-        missing = dict.fromkeys(target for target in targets if target not in found.targets)
-        self._unmatched = dict(list(missing.items())[-MOST_UNMATCHED:])
+        left = waiting | {target: waiting.get(target, now_us) for target in targets}
+        missing = [item for item in left.items() if item[0] not in found.targets]
+        self._unmatched = dict(missing[-MOST_UNMATCHED:])
+        self._again_us = now_us if again or anew else self._again_us
         self._joined = frozenset(self.runs)
         return True
+
+    def _counted(self, record: Labelled, old: Truth) -> LabelEvent | None:
+        """The label under which a record is counted; None where the record was not there when it came."""
+        targets = [each for each in (("", record.record_id), *record.keys) if each in old.by_target]
+        return None if all(each in self._unmatched for each in targets) else old.of(record)
 
     def _read(self, source: Source, name: str, truth: Truth) -> None:
         try:

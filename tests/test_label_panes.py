@@ -230,3 +230,26 @@ def test_what_is_wrong_with_a_band_of_labels_is_said_in_one_line(changed: dict[s
     section = {name: value for name, value in {**LABELS, **changed}.items() if value is not None}
     with pytest.raises(ValueError, match=re.escape(words)):
         parse_watch({"labels": section})
+
+
+def test_a_label_that_comes_before_its_record_is_counted_once_the_record_is_there(
+    fleet: tuple[Path, list[Decision]], tmp_path: Path
+) -> None:
+    root, decisions = fleet
+    aside = tmp_path / "aside"
+    (root / "records").rename(aside)
+    label(root, decisions[:50], lambda each: truth(each, 0.8))
+    clock = ManualClock(LATER_US)
+    made = watcher(root, clock)
+    made.look()
+    (run,) = made.labels.runs.values()
+    assert run.figures()["rows"] == 0
+    aside.rename(root / "records")
+    clock.advance(120)
+    made.look()
+    assert run.figures()["rows"] == 0, "not asked for again so soon"
+    clock.advance(600)
+    for _ in range(2):
+        made.look()
+        clock.advance(700)
+    assert run.figures()["rows"] == 50
