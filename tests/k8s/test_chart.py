@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
+import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -13,6 +16,7 @@ import yaml
 
 from sidecar import __version__
 from sidecar.inject.names import DEFAULTS
+from sidecar.webhooking import webhook
 from tests.support.kubernetes_files import (
     K8S,
     VERSIONS,
@@ -25,6 +29,7 @@ from tests.support.kubernetes_files import (
     rendered,
     templates,
 )
+from tests.support.rbac import Rights
 
 CHART = K8S / "chart"
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -59,7 +64,7 @@ def test_what_it_renders_is_valid(arguments: tuple[str, ...], version: str) -> N
 
 
 def test_by_default_it_renders_the_objects_of_the_overlays() -> None:
-    made = keyed(rendered())
+    made = keyed(copy.deepcopy(rendered()))
     source = keyed(built(K8S / "overlays" / "s3"))
     without = {
         key for key in source if key[0] in ("PodMonitor", "PrometheusRule") or key[2] == "sidecar-dashboard"
@@ -108,6 +113,103 @@ def test_values_are_filled_in() -> None:
     assert len(keyed(made)) == len(made), "nothing twice"
 
 
+def test_alarms_find_their_receivers() -> None:
+    url = "alertmanager+http://alertmanager.monitoring:9093"
+    made = rendered(f"--set=watch.alertUrls={{{url}}},egressPorts={{9093,8443}}")
+    (container,) = containers(one(made, "Deployment", "sidecar-watch")["spec"]["template"])
+    assert container["args"][-1] == f"--alert-url={url}"
+    ports = one(made, "NetworkPolicy", "sidecar-out")["spec"]["egress"][0]["ports"]
+    before = one(rendered(), "NetworkPolicy", "sidecar-out")["spec"]["egress"][0]["ports"]
+    assert ports == [*before, {"port": 9093}, {"port": 8443}]
+    for name in ("sidecar-controller", "sidecar-webhook"):
+        assert one(made, "Deployment", name) == one(rendered(), "Deployment", name)
+
+
+def test_monitoring_carries_the_labels_by_which_prometheus_selects() -> None:
+    made = rendered("--set=monitoring.enabled=true,monitoring.labels.release=prometheus")
+    marked = {each["kind"] for each in made if each["metadata"]["labels"].get("release") == "prometheus"}
+    assert marked == {"PodMonitor", "PrometheusRule"}
+    assert (
+        one(made, "PrometheusRule", "sidecar")["metadata"]["labels"]["app.kubernetes.io/part-of"] == "sidecar"
+    )
+
+
+def test_who_does_not_watch_is_not_told_that_nobody_watches() -> None:
+    made = rendered("--set=monitoring.enabled=true,watch.enabled=false")
+    groups = one(made, "PrometheusRule", "sidecar")["spec"]["groups"]
+    assert {each["name"] for each in groups} == {
+        "sidecar",
+        "sidecar-coverage",
+        "sidecar-webhook",
+        "sidecar-drain",
+    }
+
+
+def overlay(folder: Path, *components: str) -> tuple[Object, ...]:
+    shutil.copytree(K8S, folder / "k8s", symlinks=True)
+    made = folder / "k8s" / "overlays" / "made"
+    made.mkdir()
+    named = [f"../../components/{each}" for each in components]
+    (made / "kustomization.yaml").write_text(
+        yaml.safe_dump({"kind": "Kustomization", "resources": ["../../base"], "components": named})
+    )
+    return built(made)
+
+
+@pytest.mark.parametrize(
+    ("component", "values"),
+    [("cert-manager", "webhook.certManager=true"), ("openshift", "openshift=true")],
+)
+def test_the_chart_does_what_the_component_does(component: str, values: str, tmp_path: Path) -> None:
+    others = ("webhook", "watch", "guard", "witness", "retention")
+    wanted = keyed(overlay(tmp_path, *others, component))
+    more = "--set=witness.enabled=true,retention.enabled=true"
+    made = keyed(copy.deepcopy(rendered(more, f"--set={values}")))
+    assert made.keys() == wanted.keys()
+    for key, each in made.items():
+        for _, template in templates([each]):
+            for container in containers(template):
+                container.pop("imagePullPolicy")
+        if key[2] not in (DEFAULTS, "sidecar-retention"):
+            assert each == wanted[key], key
+    for version in VERSIONS:
+        assert not invalid(wanted.values(), version)
+
+
+def test_with_cert_manager_the_webhook_writes_nothing(tmp_path: Path) -> None:
+    made = overlay(tmp_path, "webhook", "cert-manager")
+    rules = Rights(made, "sidecar-webhook").rules
+    assert {verb for _, rule in rules for verb in rule["verbs"]} == {"get", "list", "watch"}
+    certificate = one(made, "Certificate", "sidecar-webhook")
+    service = one(made, "Service", "sidecar-webhook")["metadata"]
+    assert f"{service['name']}.{service['namespace']}.svc" in certificate["spec"]["dnsNames"]
+    spec = one(made, "Deployment", "sidecar-webhook")["spec"]["template"]["spec"]
+    (volume,) = spec["volumes"]
+    assert volume["secret"]["secretName"] == certificate["spec"]["secretName"]
+    (container,) = spec["containers"]
+    (mount,) = container["volumeMounts"]
+    assert container["args"] == [f"--certificates={mount['mountPath']}"]
+    assert "--certificates" in {option for each in webhook.params for option in each.opts}
+    issuers = {each["metadata"]["name"] for each in made if each["kind"] == "Issuer"}
+    named = {each["spec"]["issuerRef"]["name"] for each in made if each["kind"] == "Certificate"}
+    assert issuers == named
+    (told,) = one(made, "MutatingWebhookConfiguration", "sidecar-webhook")["metadata"]["annotations"].values()
+    assert told == f"{certificate['metadata']['namespace']}/{certificate['metadata']['name']}"
+
+
+def test_on_openshift_no_pod_fixes_a_user(tmp_path: Path) -> None:
+    made = overlay(tmp_path, "webhook", "cert-manager", "watch", "witness", "retention", "openshift")
+    for workload, template in templates(made):
+        contexts = [
+            template["spec"]["securityContext"],
+            *(each["securityContext"] for each in containers(template)),
+        ]
+        for context in contexts:
+            assert not {"runAsUser", "runAsGroup", "fsGroup"} & context.keys(), workload["metadata"]["name"]
+    ports = one(made, "NetworkPolicy", "sidecar-out")["spec"]["egress"][0]["ports"]
+    assert {"port": 5353, "protocol": "UDP"} in ports
+
+
 def test_a_digest_is_set_behind_an_at_sign() -> None:
     made = rendered(f"--set=image.tag=sha256:{'a' * 64}")
     assert one(made, "ConfigMap", DEFAULTS)["data"]["image"] == f"sidecar@sha256:{'a' * 64}"
@@ -121,11 +223,15 @@ def test_the_schema_knows_every_value_and_its_kind() -> None:
     # The draft that every Helm 3 knows, too.
     jsonschema.Draft7Validator.check_schema(SCHEMA)
     jsonschema.validate(VALUES, SCHEMA)
-    assert set(VALUES) == set(SCHEMA["required"])
+    # What came later is not required: `helm upgrade --reuse-values` brings the values of the version before.
+    later = {"egressPorts", "openshift"}
+    assert set(VALUES) == set(SCHEMA["required"]) | later == set(SCHEMA["properties"]) - {"global"}
     for wrong in (
         {"drainer": {"enable": True}},
         {"webhook": {**VALUES["webhook"], "replicas": 0}},
         {"more": 1},
+        {"egressPorts": ["9000"]},
+        {"watch": {"enabled": True, "alertUrls": ["https://pager.example"]}},
     ):
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(VALUES | wrong, SCHEMA)

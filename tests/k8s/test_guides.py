@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.support.kubernetes_files import K8S, OVERLAYS, ROOT, program
+from tests.support.kubernetes_files import K8S, OVERLAYS, ROOT, built, one, program, raw, templates
 from tests.test_docs import DOCUMENTS, commands
 
 GUIDE = ROOT / "docs" / "kubernetes.md"
@@ -105,15 +105,35 @@ def test_the_guide_says_of_each_overlay_what_is_in_it() -> None:
         assert told == named - {overlay if overlay in ("s3", "gcs", "azure") else ""}, overlay
 
 
-def test_the_patch_of_the_quick_start_is_one(tmp_path: Path) -> None:
+def test_the_guides_pieces_of_a_kustomization_fit_together(tmp_path: Path) -> None:
     shutil.copytree(K8S, tmp_path / "k8s", symlinks=True)
     folder = tmp_path / "k8s" / "overlays" / "mine"
     shutil.copytree(K8S / "overlays" / "s3", folder)
-    (block,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
-    with (folder / "kustomization.yaml").open("a") as file:
-        file.write(block)
-    done = subprocess.run(
-        [program("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert "store: s3://evidence/fleet" in done.stdout
+    path = folder / "kustomization.yaml"
+    whole = yaml.safe_load(path.read_text())
+    blocks = re.findall(r"^```yaml\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE)
+    assert len(blocks) == 3
+    for block in blocks:
+        for key, written in yaml.safe_load(block).items():
+            whole[key] = [*whole.get(key, []), *written]
+    path.write_text(yaml.safe_dump(whole))
+    made = built(folder)
+    assert one(made, "ConfigMap", "sidecar-defaults")["data"]["store"] == "s3://evidence/fleet"
+    role = "arn:aws:iam::111122223333:role/sidecar-watch"
+    annotations = one(made, "ServiceAccount", "sidecar-watch")["metadata"]["annotations"]
+    assert annotations == {"eks.amazonaws.com/role-arn": role}
+    ports = one(made, "NetworkPolicy", "sidecar-out")["spec"]["egress"][0]["ports"]
+    assert ports[-1] == {"port": 9000}
+    for kind, name in (("PrometheusRule", "sidecar"), ("PodMonitor", "sidecar-models")):
+        assert one(made, kind, name)["metadata"]["labels"]["release"] == "prometheus"
+    for _, template in templates(made):
+        assert "release" not in template["metadata"]["labels"], "pods are not rolled for it"
+
+
+def test_ports_that_the_guide_names_are_those_of_the_manifests() -> None:
+    text = GUIDE.read_text().partition("## Network")[2].partition("\n## ")[0]
+    ports = one([each for _, each in raw()], "Deployment", "sidecar-webhook")["spec"]["template"]["spec"][
+        "containers"
+    ][0]["ports"]
+    assert {"8443", "15190"} == {str(each["containerPort"]) for each in ports}
+    assert "port 8443 of the webhook's pods" in text

@@ -27,7 +27,8 @@ SINCE = {
 }
 """Kinds that older Kubernetes does not have; the documents say so where they are offered."""
 CUSTOM = "monitoring.coreos.com/"
-"""Kinds without a schema in the library: see test_monitoring.py."""
+CERTIFICATES = "cert-manager.io/"
+"""Kinds without a schema in the library: see test_monitoring.py and test_chart.py."""
 
 schema_contents = functools.cache(utils.schema_contents)
 
@@ -90,7 +91,7 @@ def invalid(objects: Iterable[Object], version: str) -> list[str]:
     try:
         for each in objects:
             kind = (each["apiVersion"], each["kind"])
-            if each["apiVersion"].startswith(CUSTOM) or int(version[2:]) < SINCE.get(kind, 0):
+            if each["apiVersion"].startswith((CUSTOM, CERTIFICATES)) or int(version[2:]) < SINCE.get(kind, 0):
                 continue
             try:
                 # The library falls back to an older schema where it has none of the version.
