@@ -22,6 +22,7 @@ from sidecar.console.metrics import FAMILIES as SIDECAR
 from sidecar.drain.metrics import Metrics as DrainMetrics
 from sidecar.inject.names import SIDECAR as CONTAINER
 from sidecar.inject.names import SYSTEM_NAMESPACE
+from sidecar.statistics.label_figures import ERRORS, SCORE, SHARES
 from tests.inject.test_corpus import injected
 from tests.k8s.derived import RULES
 from tests.support.corpus import INJECTED
@@ -29,6 +30,9 @@ from tests.support.kubernetes_files import CUSTOM, K8S, ROOT, containers, one, r
 
 OBJECTS = [each for _, each in raw()]
 DASHBOARD = json.loads((K8S / "components" / "monitoring" / "dashboard.json").read_text())
+
+
+VARIABLES = [each["name"] for each in DASHBOARD["templating"]["list"] if each["type"] == "query"]
 
 
 def of(registry: CollectorRegistry) -> set[str]:
@@ -121,12 +125,42 @@ def test_the_dashboard_reads_metrics_that_there_are(query: str) -> None:
 
 
 def test_the_dashboards_queries_parse(tmp_path: Path) -> None:
-    filled = [query.replace("$__rate_interval", "5m").replace("$namespace", ".*") for query in queries()]
-    assert not any("$" in each for each in filled)
+    filled = queries()
+    for name, value in (("__rate_interval", "5m"), *((each, ".*") for each in VARIABLES)):
+        filled = [query.replace(f"${name}", value) for query in filled]
+    assert not any("$" in each.replace('"$1"', "") for each in filled)
     recorded = [{"record": f"query:{index}", "expr": query} for index, query in enumerate(filled)]
     path = tmp_path / "queries.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
     assert f"{len(filled)} rules found" in promtool("check", "rules", str(path))
+
+
+def test_the_dashboards_variables_choose_and_are_of_metrics_that_there_are() -> None:
+    assert VARIABLES == ["namespace", "model"]
+    for each in DASHBOARD["templating"]["list"]:
+        if each["name"] in VARIABLES:
+            (metric, label) = re.findall(r"label_values\((\w+), (\w+)\)", each["query"]["query"])[0]
+            assert metric in known()
+            assert label == each["name"]
+    for query in queries():
+        # What is the system's own has neither.
+        if re.search(
+            r"sidecar_(watch_(alarm|label)|coverage_(?!looked)|exchanges|gap|store|field|rule)", query
+        ):
+            assert "$namespace" in query or "$model" in query, query
+
+
+def test_every_panel_says_what_it_shows_and_in_which_unit() -> None:
+    figures = {"percentunit": {*SHARES, *SCORE}, "short": set(ERRORS)}
+    for panel in DASHBOARD["panels"]:
+        if panel["type"] == "row":
+            continue
+        assert panel["description"], panel["title"]
+        assert panel["type"] == "table" or panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        for target in panel["targets"]:
+            assert panel["type"] != "timeseries" or target["legendFormat"], panel["title"]
+            for read in re.findall(r'figure=~"([a-z_|]+)"', target["expr"]):
+                assert set(read.split("|")) <= figures[panel["fieldConfig"]["defaults"]["unit"]]
 
 
 def test_the_dashboard_is_laid_out_without_overlaps() -> None:
