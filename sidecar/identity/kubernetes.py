@@ -74,8 +74,8 @@ def containers_of(pod: Object, name: str, key: bytes | None = None) -> list[Cont
     status = pod.get("status")
     status = status if isinstance(status, Mapping) else {}
     found: tuple[Container, ...] = ()
-    for key in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
-        listed = status.get(key)
+    for kind in ("containerStatuses", "initContainerStatuses", "ephemeralContainerStatuses"):
+        listed = status.get(kind)
         for each in listed if isinstance(listed, list) else ():
             if isinstance(each, Mapping) and each.get("name") == name:
                 found = merged(found, _runs(each))

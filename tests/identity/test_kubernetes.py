@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.identity.configuration import configuration_digest
 from sidecar.identity.kubernetes import (
     ANNOTATED,
     ImageId,
@@ -137,6 +138,18 @@ def test_spec_and_status_need_not_agree() -> None:
     spec = {"containers": [{"name": "model", "image": "registry.example/m@sha256:" + "0" * 64}]}
     told = pod(status(image=DIGEST, imageID=DIGEST)) | {"spec": spec}
     assert containers_of(told, "model")[-1].image_id == DIGEST
+
+
+def test_a_run_is_told_with_how_it_was_told_to_run() -> None:
+    container = {"name": "model", "args": ["-v"], "env": [{"name": "A", "value": "1"}]}
+    told = pod(status()) | {"spec": {"containers": [container]}}
+    plain = {each.configuration for each in containers_of(told, "model")}
+    assert plain == {configuration_digest(container)}
+    keyed = {each.configuration for each in containers_of(told, "model", b"k" * 32)}
+    assert keyed == {configuration_digest(container, b"k" * 32)}
+    text = annotation_for(told, "model", KEY)
+    assert text is not None
+    assert {each.configuration for each in parse_digest_text(text)[1]} == plain
 
 
 @pytest.mark.parametrize(
