@@ -10,7 +10,7 @@ import msgspec
 
 from sidecar.config import Settings
 from sidecar.errors import ConfigError, JournalError, JournalLocked, JournalVersion
-from sidecar.journal.folder import FORMAT, acquire_lock, check, volume_bytes_on_disk
+from sidecar.journal.folder import FORMAT, acquire_lock, check, volume_bytes_on_disk, volumes
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,11 @@ def lock_journal(settings: Settings) -> tuple[Settings, int]:
     """
     folder = Path(settings.journal)
     try:
-        return settings, _lock(folder)
+        lock_fd = _lock(folder)
+        for older in sorted(folder.glob("format-*")):
+            if volumes(older):
+                log.warning("%s: left by an older sidecar, is shipped by `sidecar drain`", older)
+        return settings, lock_fd
     except JournalVersion as error:
         within = folder / ASIDE
         log.error("%s; it is left as it is, and this sidecar records into %s", error, within)

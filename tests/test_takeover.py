@@ -131,6 +131,24 @@ def test_what_a_rolled_back_sidecar_recorded_beside_a_newer_journal_is_drained(n
     assert (within / "lock").read_text() == "sidecar-journal 99\n"
 
 
+def test_what_a_rolled_back_sidecar_left_is_said_by_the_one_that_comes_back(node: Node) -> None:
+    pod = node.pod("u-1")
+    pod.journal.mkdir()
+    (pod.journal / "lock").write_text("sidecar-journal 99\n")
+    whole, pod.journal = pod.journal, pod.journal / "format-1"
+    answered = node.load(pod.start(), "older", 20)
+    pod.kill_group()
+    # The newer one comes back: here, one that can read the journal.
+    (whole / "lock").write_text("sidecar-journal 1\n")
+    pod.journal = whole
+    answered |= node.load(pod.start(), "newer", 20)
+    assert pod.says(f"{whole / 'format-1'}: left by an older sidecar")
+    assert pod.stop() == 0
+    until(lambda: (node.drain().returncode == 0 and not node.left()) or None, "the rest")
+    assert set(node.evidence().ids) == answered
+    node.verify()
+
+
 def test_an_analyst_that_cannot_read_a_newer_state_stops_no_traffic_and_loses_nothing(node: Node) -> None:
     pod = node.pod("u-1").start()
     answered = node.load(pod, "new", 20)
