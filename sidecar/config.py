@@ -273,6 +273,11 @@ def _same_host(upstream: str, own: str) -> bool:
     return upstream.lower() == own.lower() or (local and own in _WILDCARDS)
 
 
+def least_analyst_memory(body_limit: int) -> int:
+    """Bytes with which an analyst can take in two bodies of that size."""
+    return 96 * 2**20 + 8 * body_limit
+
+
 def _check_sizes(settings: Settings) -> None:
     """Sizes that only make sense together."""
     least_volume = 2 * settings.body_limit + 4 * 2**20
@@ -286,7 +291,7 @@ def _check_sizes(settings: Settings) -> None:
             f"journal_max_bytes: {settings.journal_max_bytes} is less than one volume, volume_bytes "
             f"({settings.volume_bytes}): raise it or lower volume_bytes"
         )
-    least_memory = 96 * 2**20 + 8 * settings.body_limit
+    least_memory = least_analyst_memory(settings.body_limit)
     if settings.analyst_memory < least_memory:
         raise ConfigError(
             f"analyst_memory: {settings.analyst_memory} cannot take in two bodies of body_limit "

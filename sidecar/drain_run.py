@@ -24,7 +24,7 @@ import msgspec
 from lmdb import verify as lmdb_verify
 
 from sidecar.clock import Clock
-from sidecar.config import Settings
+from sidecar.config import Settings, least_analyst_memory
 from sidecar.drain.folder import ASIDE, DONE, PodFolder
 from sidecar.drain_shipping import Bounds, Shipping
 from sidecar.errors import JournalError, JournalVersion, StoreError
@@ -66,7 +66,7 @@ class Means:
     enroller: SigningKey | None = None
     cluster: str | None = None
     """The one that journals must be of; None takes them as they say."""
-    memory: int = 512 << 20
+    memory: int = 384 << 20
     """Most for the data of one analyst, in bytes."""
     bounds: Bounds = field(default_factory=lambda: Bounds(900.0, 20.0))
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -166,6 +166,9 @@ def _settings(journal: Path, pod: PodFolder, means: Means) -> Settings:
     for store in (left.settings.store, left.settings.subjects_store):
         if store is not None and store not in means.stores:
             raise Refused("store", f"journal {journal}: is of store {store}: give --store {store} too")
+    least = least_analyst_memory(left.settings.body_limit)
+    if means.memory < least:
+        raise Refused("memory", f"journal {journal}: its bodies may need {least} bytes: give --memory so much")
     settings = msgspec.structs.replace(
         left.settings,
         enrolment_key=None,

@@ -50,7 +50,7 @@ _FILE = click.Path(path_type=Path)
 @click.option(
     "--parallel", type=click.IntRange(1, 16), default=2, show_default=True, help="Journals at a time."
 )
-@click.option("--memory", type=Parsed("SIZE", parse_size), default="512MiB", show_default=True,
+@click.option("--memory", type=Parsed("SIZE", parse_size), default="384MiB", show_default=True,
               help="Most for the data of each.")  # fmt: skip
 @click.option("--cluster", envvar="SIDECAR_CLUSTER", help="The cluster that journals must say they are of.")
 @click.option("--hash-key", type=_FILE, envvar="SIDECAR_HASH_KEY", help="The pods' hash key.")

@@ -296,6 +296,14 @@ def test_a_pod_cannot_send_the_drainer_to_a_store_of_its_own(node: Node, tmp_pat
     assert f"is of store {tmp_path / 'mine'}: give --store" in done.stderr
 
 
+def test_a_journal_whose_bodies_do_not_fit_is_not_shipped_with_less(node: Node) -> None:
+    node.dead("u-1", 5)
+    done = node.drain("--memory", "100MiB")
+    assert done.returncode == 1
+    assert "its bodies may need 167772160 bytes: give --memory" in done.stderr
+    assert stored_rows(node.store) == []
+
+
 def test_links_out_of_the_folder_are_refused(node: Node, tmp_path: Path) -> None:
     node.dead("u-1", 5)
     victim = tmp_path / "victim"

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 STATES = ("alive", "quiet", "waiting", "draining", "refused", "failed", "aside")
-REASONS = ("rules", "keys", "store", "place", "files", "newer")
+REASONS = ("rules", "keys", "store", "place", "files", "memory", "newer")
 
 
 class Metrics:
