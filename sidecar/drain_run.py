@@ -168,7 +168,9 @@ def _settings(journal: Path, pod: PodFolder, means: Means) -> Settings:
             raise Refused("store", f"journal {journal}: is of store {store}: give --store {store} too")
     least = least_analyst_memory(left.settings.body_limit)
     if means.memory < least:
-        raise Refused("memory", f"journal {journal}: its bodies may need {least} bytes: give --memory so much")
+        raise Refused(
+            "memory", f"journal {journal}: its bodies may need {least} bytes: give --memory so much"
+        )
     settings = msgspec.structs.replace(
         left.settings,
         enrolment_key=None,
