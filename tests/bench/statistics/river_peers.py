@@ -51,10 +51,13 @@ def run_length(peer: Peer, parameter: float, values: list[float]) -> float:
 
 
 def parameter_for(
-    peer: Peer, length: float, scenario: Scenario, rng: np.random.Generator, quick: bool
+    peer: Peer, length: float, alarms: int, scenario: Scenario, rng: np.random.Generator, quick: bool
 ) -> tuple[float, float]:
-    """The loosest parameter with at least this run length on clean values, and what it has there."""
-    exchanges = int(length * (4 if peer.slow else 40) / (4 if quick else 1))
+    """The loosest parameter with at least this run length on clean values, and what it has there.
+
+    It is found on as many values as make so many alarms; a slow peer makes a tenth of them.
+    """
+    exchanges = int(length * (alarms / 10 if peer.slow else alarms) / (4 if quick else 1))
     values = scenario.values(rng, exchanges, False).tolist()
     low, high = np.log(peer.strict), np.log(peer.loose)
     best = peer.strict, run_length(peer, peer.strict, values)
