@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
@@ -61,6 +62,10 @@ def directly(session: aiohttp.ClientSession, port: int) -> Fetch:
                 body = await response.content.read(_MOST_BYTES + 1)
                 while len(body) <= _MOST_BYTES and (more := await response.content.read(_MOST_BYTES)):
                     body += more
+        except aiohttp.ClientConnectorError as error:
+            # In the system's words: the library's name its own classes and settings.
+            number = error.os_error.errno
+            raise Silent(f"port {port}: {os.strerror(number) if number else error.os_error}") from error
         except (aiohttp.ClientError, OSError) as error:
             raise Silent(f"port {port}: {error or type(error).__name__}") from error
         if len(body) > _MOST_BYTES:

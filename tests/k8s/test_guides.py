@@ -105,6 +105,14 @@ def test_the_guide_says_of_each_overlay_what_is_in_it() -> None:
         assert told == named - {overlay if overlay in ("s3", "gcs", "azure") else ""}, overlay
 
 
+def test_pods_are_made_anew_only_when_the_webhook_is_there() -> None:
+    """With `failurePolicy: Ignore` those that come before have no recorder."""
+    for block in re.findall(r"^```console\n(.*?)^```", GUIDE.read_text(), re.DOTALL | re.MULTILINE):
+        if "kubectl apply -k" in block and "overlays/policy" not in block:
+            ready = block.index("rollout status deployment/sidecar-webhook")
+            assert block.index("kubectl apply") < ready < block.index("kubectl rollout restart")
+
+
 def test_the_guides_pieces_of_a_kustomization_fit_together(tmp_path: Path) -> None:
     shutil.copytree(K8S, tmp_path / "k8s", symlinks=True)
     folder = tmp_path / "k8s" / "overlays" / "mine"
