@@ -56,6 +56,11 @@ class Receiver:
         self._ready.set()
         self._loop.run_forever()
         self._loop.run_until_complete(runner.cleanup())
+        # An answer that was still delayed ends with its loop.
+        waiting = asyncio.all_tasks(self._loop)
+        for each in waiting:
+            each.cancel()
+        self._loop.run_until_complete(asyncio.gather(*waiting, return_exceptions=True))
         self._loop.close()
 
     async def _serve(self) -> web.AppRunner:
