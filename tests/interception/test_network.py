@@ -41,9 +41,15 @@ class Pod:
     """A model and a recorder in the pod's namespace."""
 
     def __init__(
-        self, network: PodNetwork, folder: Path, listen: int = RECORDER, upstream: int = MODEL
+        self,
+        network: PodNetwork,
+        folder: Path,
+        listen: int = RECORDER,
+        upstream: int = MODEL,
+        address: str = POD_4,
     ) -> None:
-        self.network, self.folder, self.listen, self.upstream = network, folder, listen, upstream
+        self.network, self.folder, self.listen = network, folder, listen
+        self.upstream = f"http://[{address}]:{upstream}"
         network.start(network.pod, sys.executable, PEERS, "model", str(MODEL), log=folder / "model.log")
         self.recorder = self.start_recorder()
 
@@ -52,7 +58,7 @@ class Pod:
             *(sys.executable, "-m", "sidecar.cli", "run", "--listen", f"*:{self.listen}"),
             *(
                 "--upstream",
-                f"http://[{POD_4}]:{self.upstream}",
+                self.upstream,
                 "--health",
                 f"*:{HEALTH}",
                 "--admin",
@@ -99,6 +105,16 @@ def test_redirect_leads_what_comes_from_outside_and_nothing_else(pod: Pod) -> No
         assert network.get(f"http://{address}:{MODEL}/", network.pod).startswith("model saw")
         assert network.get(f"http://127.0.0.1:{MODEL}/", network.pod).startswith("model saw")
         assert pod.recorded() == before + 1
+
+
+@pytest.mark.root
+def test_in_a_pod_whose_own_address_is_ipv6_both_families_are_recorded(tmp_path: Path) -> None:
+    with pod_network("scv") as network:
+        pod = Pod(network, tmp_path, address=POD_6)
+        assert pod.intercept().returncode == 0
+        for number, address in enumerate(ADDRESSES, 1):
+            assert network.get(f"http://{address}:{MODEL}/") == f"model saw {POD_6}"
+            until(lambda number=number: pod.recorded() == number, "the record")  # type: ignore[misc]
 
 
 @pytest.mark.root

@@ -56,9 +56,10 @@ class PodNetwork:
         self._started.append(child)
         return child
 
-    def get(self, url: str, namespace: str | None = None) -> str:
+    def get(self, url: str, namespace: str | None = None, user: int | None = None) -> str:
         """The body of a GET from the client, or `failed`."""
-        done = self.run(namespace or self.client, "curl", "-gsSf", "--noproxy", "*", "-m", "5", url)
+        command = ("curl", "-gsSf", "--noproxy", "*", "-m", "5", url)
+        done = self.run(namespace or self.client, *command, user=user)
         return done.stdout if done.returncode == 0 else "failed"
 
     def end(self) -> None:
