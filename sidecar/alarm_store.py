@@ -61,6 +61,11 @@ class StoredAlarm:
         """As the watcher left it, or `acknowledged` where it has not seen that yet."""
         return "acknowledged" if self.acknowledged and self.alarm.active else self.alarm.state
 
+    @property
+    def as_told(self) -> Alarm:
+        """The alarm in that state."""
+        return msgspec.structs.replace(self.alarm, state=self.state)
+
 
 class AlarmStore:
     """The alarms below one store."""

@@ -20,6 +20,7 @@ from sidecar.archive.when import readable
 from sidecar.errors import SidecarError, StoreError, UsageError
 from sidecar.keyring import JSON, STORE
 from sidecar.objects import for_command
+from sidecar.statistics.alarm_order import in_order
 
 
 @click.command()
@@ -55,7 +56,7 @@ def alarms(
         _acknowledge(kept, found, ack, by, reason)
         return
     shown = [each for each in found if resolved or each.alarm.active]
-    shown.sort(key=lambda each: -each.alarm.opened_us)
+    shown = in_order(shown, lambda each: each.as_told)
     for each in shown:
         click.echo(json.dumps(_json(each)) if as_json else _text(each))
     if not shown and not as_json:

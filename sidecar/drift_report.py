@@ -23,6 +23,7 @@ from sidecar.fleet.writers import Writers, missing
 from sidecar.fleet_store import FleetStore
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
+from sidecar.statistics.alarm_order import telling_first
 from sidecar.statistics.evaluator import Vector
 from sidecar.statistics.hours import between
 from sidecar.statistics.label_bands import part_for_labels
@@ -62,8 +63,8 @@ class SeriesReport:
 
     @property
     def alarms(self) -> list[Alarm]:
-        """Newest first."""
-        return sorted(self.seen_alarms.values(), key=lambda each: (-each.opened_us, each.quantity))
+        """The most telling first, then those that are over."""
+        return telling_first(self.seen_alarms.values())
 
     def change(self, quantity: Quantity, counts: Vector, start_us: int = 0) -> Change:
         """What moved of a quantity, under these counts: of the span, or of the bucket that begins then."""

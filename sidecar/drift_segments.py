@@ -10,6 +10,7 @@ import msgspec
 
 from sidecar.series_run import SeriesRun
 from sidecar.statistics.alarm import Alarm
+from sidecar.statistics.alarm_order import telling_first
 from sidecar.statistics.by_segment import BySegment, Part
 from sidecar.statistics.coding import STEPS
 from sidecar.statistics.evaluator import Evaluator, Vector
@@ -76,10 +77,13 @@ class SegmentLook:
         """By quantity, what is alarmed at the end of the span."""
         return {alarm.quantity: alarm for alarm in self.alarms.values() if alarm.active}
 
+    def ordered_alarms(self) -> list[Alarm]:
+        """All of them, the most telling first, then those that are over."""
+        return telling_first(self.alarms.values())
+
     def named_alarms(self) -> list[dict[str, Any]]:
-        """All of them, newest first, JSON-able."""
-        ordered = sorted(self.alarms.values(), key=lambda each: (-each.opened_us, each.quantity))
-        return [msgspec.to_builtins(self.run.named(alarm)) for alarm in ordered]
+        """All of them in that order, JSON-able."""
+        return [msgspec.to_builtins(self.run.named(alarm)) for alarm in self.ordered_alarms()]
 
     def change(self, part: Part) -> Change:
         """From the beginning to what came after it."""

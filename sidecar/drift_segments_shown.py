@@ -31,7 +31,7 @@ def lines(look: SegmentLook) -> Iterator[str]:
             moved = "; ".join(_short(look, part) for part in _ranked(look, name, segment)) or "-"
             share = percent(rows / total) if total else "-"
             yield f"  {safe(segment)[:20]:<20}  {rows:>10,}  {share:>7}  {safe(moved)}"
-    for alarm in _alarms(look):
+    for alarm in look.ordered_alarms():
         yield f"  {look.run.alarm_id(alarm)}  {'' if alarm.active else 'over: '}{safe(alarm.sentence)}"
 
 
@@ -52,7 +52,7 @@ def section(look: SegmentLook) -> str:
             + (f'<p class="note">And {more:,} more: --json has all.</p>' if more > 0 else "")
             + "</details>"
         )
-    items = "".join(map(_item, _alarms(look)))
+    items = "".join(map(_item, look.ordered_alarms()))
     return found + (f'<h3>Alarms of segments</h3><ol class="findings">{items}</ol>' if items else "")
 
 
@@ -70,10 +70,6 @@ def _against(look: SegmentLook) -> str:
         f"each held against its own beginning: {look.beginning_panes:,} panes before "
         f"{readable(look.begins_to_us)}"
     )
-
-
-def _alarms(look: SegmentLook) -> list[Alarm]:
-    return sorted(look.alarms.values(), key=lambda each: (-each.opened_us, each.quantity))
 
 
 def _ranked(look: SegmentLook, segmentation: str, segment: str) -> list[Part]:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sidecar.statistics.alarm import Alarm, SegmentPart
+from sidecar.statistics.alarm_order import telling_first
 from sidecar.statistics.budget import Budget, thresholds
 from sidecar.statistics.change_point import History
 from sidecar.statistics.promise import Promise
@@ -128,10 +129,9 @@ class Evaluator:
             alarm.sentence += f"; mostly where {alarm.segments[0].segment}"
 
     def alarms(self) -> list[Alarm]:
-        """Active alarms, then the latest resolved ones; each by time of opening, newest first."""
+        """Active alarms, the most telling first, then the latest resolved ones, newest first."""
         active = [watch.alarm for watch in self.watches if watch.alarm is not None]
-        newest = sorted(active, key=lambda alarm: (-alarm.opened_us, alarm.quantity))
-        return [*newest, *sorted(self._resolved, key=lambda alarm: (-alarm.opened_us, alarm.quantity))]
+        return telling_first([*active, *self._resolved])
 
     def acknowledge(self, alarm_id: str, at_us: int | None = None) -> Alarm:
         """Keeps an active alarm quiet until it is over. Raises KeyError when there is none of that id."""
