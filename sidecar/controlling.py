@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -22,19 +21,20 @@ from sidecar.cluster.controller import AT_ONCE, EACH_S, Controller, Metrics
 from sidecar.cluster.events import Events
 from sidecar.cluster.lease import Leader
 from sidecar.cluster.reflector import Reflector
-from sidecar.inject.names import ADMIN_PORT, DIGEST, INJECT, SIDECAR, SYSTEM_NAMESPACE
+from sidecar.inject.names import ADMIN_PORT, DIGEST, INJECT, SIDECAR
 from sidecar.injecting import IMAGE
-from sidecar.model_pods import KNOWN_MARKS, FollowedModelPods, Mark, parse_mark
+from sidecar.model_pod_options import LIVING, mark_options, marks
+from sidecar.model_pods import FollowedModelPods, Mark
 from sidecar.parameters import Parsed
 from sidecar.resident import (
     first,
     in_background,
     listen_on,
+    replica_options,
     service_account,
-    service_account_options,
     until_signal,
 )
-from sidecar.settings_values import Address, parse_duration, parse_listen
+from sidecar.settings_values import Address, parse_duration
 from sidecar.webhook_knowledge import ClusterKnowledge
 
 log = logging.getLogger("sidecar.controller")
@@ -42,8 +42,6 @@ log = logging.getLogger("sidecar.controller")
 LEASE = "sidecar-controller"
 REFRESH_S = 10.0
 """All pods are not listed again more often, however many namespaces come."""
-LIVING = "status.phase!=Succeeded,status.phase!=Failed"
-_LISTEN = Parsed("HOST:PORT", parse_listen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,26 +59,9 @@ class Options:
     through_api: bool
 
 
-def marked(also: Sequence[Mark], labelled_only: bool) -> tuple[Mark, ...]:
-    """Labels that tell model pods which nobody asked to record."""
-    return (*(() if labelled_only else KNOWN_MARKS), *also)
-
-
 @click.command()
-@click.option(
-    "--admin", type=_LISTEN, default="*:15190", show_default=True, help="/healthz, /readyz and /metrics."
-)
-@click.option(
-    "--namespace", default=SYSTEM_NAMESPACE, show_default=True, envvar="POD_NAMESPACE", help="Its own."
-)
 @click.option("--selector", default="", metavar="SELECTOR", help="Follow only pods with these labels.")
-@click.option(
-    "--also",
-    multiple=True,
-    type=Parsed("LABEL", parse_mark),
-    help="Pods with this label, KEY or KEY=VALUE, are models too; beside KServe's and Seldon's.",
-)
-@click.option("--labelled-only", is_flag=True, help="KServe's and Seldon's labels say nothing.")
+@mark_options
 @click.option(
     "--every",
     "every_s",
@@ -97,11 +78,7 @@ def marked(also: Sequence[Mark], labelled_only: bool) -> tuple[Mark, ...]:
     help="How sidecars are reached: at their address, or by the API's proxy.",
 )
 @click.option("--image", default=IMAGE, hidden=True)
-@service_account_options
-@click.option("--identity", envvar="POD_NAME", help="This replica's name.  [default: the host's]")
-@click.option(
-    "--log-format", type=click.Choice(["auto", "json", "text"]), default="auto", help="How it logs."
-)
+@replica_options
 def controller(
     admin: Address,
     namespace: str,
@@ -124,10 +101,10 @@ def controller(
     """
     access = service_account("controller", **api)
     logs.configure(log_format, "info", "controller")
-    marks = marked(also, labelled_only)
     name = identity or socket.gethostname()
+    which = marks(also, labelled_only)
     options = Options(
-        access, admin, namespace, image, name, marks, selector, max(1.0, every_s), through == "api"
+        access, admin, namespace, image, name, which, selector, max(1.0, every_s), through == "api"
     )
     asyncio.run(until_signal(lambda stop: serve(options, stop)))
 

@@ -23,14 +23,14 @@ from sidecar.cluster.coverage import Answer, Row, State, row, summary
 from sidecar.cluster.kubeconfig import read, run_plugin
 from sidecar.cluster.snapshot import Snapshot, look, pods
 from sidecar.cluster.versions import is_openshift, versions
-from sidecar.controlling import LIVING, marked
 from sidecar.coverage_table import lines
 from sidecar.errors import SidecarError, UsageError
 from sidecar.inject.names import ADMIN_PORT, DEFAULTS, SIDECAR, SYSTEM_NAMESPACE
 from sidecar.inject.review import Namespace
 from sidecar.inject.surroundings import Surroundings
 from sidecar.injecting import IMAGE
-from sidecar.model_pods import Mark, ModelPods, parse_mark
+from sidecar.model_pod_options import LIVING, mark_options, marks
+from sidecar.model_pods import Mark, ModelPods
 from sidecar.parameters import Parsed
 from sidecar.resident import service_account, service_account_options
 from sidecar.settings_values import parse_duration
@@ -105,13 +105,7 @@ class Question:
     help="Only these.  [default: all]",
 )
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@click.option(
-    "--also",
-    multiple=True,
-    type=Parsed("LABEL", parse_mark),
-    help="Pods with this label, KEY or KEY=VALUE, are models too; beside KServe's and Seldon's.",
-)
-@click.option("--labelled-only", is_flag=True, help="KServe's and Seldon's labels say nothing.")
+@mark_options
 @click.option(
     "--kubeconfig",
     envvar="KUBECONFIG",
@@ -174,7 +168,7 @@ def coverage(
     access, in_cluster = _access(kubeconfig, context, environment or {}, api)
     by_api = not in_cluster if through is None else through == "api"
     question = Question(
-        access, namespaces, marked(also, labelled_only), system_namespace, by_api, each_s, all_s
+        access, namespaces, marks(also, labelled_only), system_namespace, by_api, each_s, all_s
     )
     rows, remarks = asyncio.run(_rows(question))
     if as_json:

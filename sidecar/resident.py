@@ -15,13 +15,16 @@ from aiohttp import web
 
 from sidecar.cluster.api import SERVICE_ACCOUNT, Access
 from sidecar.errors import SidecarError, UsageError
+from sidecar.inject.names import SYSTEM_NAMESPACE
 from sidecar.listening import listen, resolve
-from sidecar.settings_values import Address
+from sidecar.parameters import Parsed
+from sidecar.settings_values import Address, parse_listen
 
 Work = Coroutine[Any, Any, None]
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _FILE = click.Path(path_type=Path)
+LISTEN = Parsed("HOST:PORT", parse_listen)
 
 
 def service_account_options(command: Command) -> Command:
@@ -36,6 +39,32 @@ def service_account_options(command: Command) -> Command:
             click.option("--api-host", envvar="KUBERNETES_SERVICE_HOST", hidden=True),
             click.option("--api-port", envvar="KUBERNETES_SERVICE_PORT_HTTPS", default="443", hidden=True),
         )
+    ):
+        command = option(command)
+    return command
+
+
+def replica_options(command: Command) -> Command:
+    """Adds what every replica of a command is told: admin, namespace, identity, log_format; and the API."""
+    log_formats = click.Choice(["auto", "json", "text"])
+    for option in (
+        click.option("--log-format", type=log_formats, default="auto", help="How it logs."),
+        click.option("--identity", envvar="POD_NAME", help="This replica's name.  [default: the host's]"),
+        service_account_options,
+        click.option(
+            "--namespace",
+            default=SYSTEM_NAMESPACE,
+            show_default=True,
+            envvar="POD_NAMESPACE",
+            help="Its own.",
+        ),
+        click.option(
+            "--admin",
+            type=LISTEN,
+            default="*:15190",
+            show_default=True,
+            help="/healthz, /readyz and /metrics.",
+        ),
     ):
         command = option(command)
     return command

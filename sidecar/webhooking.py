@@ -22,20 +22,19 @@ from sidecar.cluster.lease import Leader
 from sidecar.cluster.reflector import Reflector
 from sidecar.cluster.webhook import Certificate, Metrics, Reply, review_app
 from sidecar.errors import ClusterError
-from sidecar.inject.names import SYSTEM_NAMESPACE
 from sidecar.inject.review import review
 from sidecar.injecting import IMAGE
-from sidecar.parameters import Parsed
 from sidecar.resident import (
+    LISTEN,
     Work,
     first,
     in_background,
     listen_on,
+    replica_options,
     service_account,
-    service_account_options,
     until_signal,
 )
-from sidecar.settings_values import Address, parse_listen
+from sidecar.settings_values import Address
 from sidecar.webhook_knowledge import ClusterKnowledge
 
 log = logging.getLogger("sidecar.webhook")
@@ -67,18 +66,11 @@ class Options:
         return f"{name}.svc", f"{name}.svc.cluster.local", name
 
 
-_LISTEN = Parsed("HOST:PORT", parse_listen)
 _FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--listen", type=_LISTEN, default="*:8443", show_default=True, help="Where reviews come in.")
-@click.option(
-    "--admin", type=_LISTEN, default="*:15190", show_default=True, help="/healthz, /readyz and /metrics."
-)
-@click.option(
-    "--namespace", default=SYSTEM_NAMESPACE, show_default=True, envvar="POD_NAMESPACE", help="Its own."
-)
+@click.option("--listen", type=LISTEN, default="*:8443", show_default=True, help="Where reviews come in.")
 @click.option("--service", default="sidecar-webhook", show_default=True, help="The Service in front of it.")
 @click.option("--secret", default="sidecar-webhook-tls", show_default=True, help="Holds the certificate.")
 @click.option(
@@ -94,11 +86,7 @@ _FILE = click.Path(path_type=Path)
     help="Serve with tls.crt and tls.key of this folder (cert-manager's), and make none.",
 )
 @click.option("--image", default=IMAGE, show_default=True, help="The sidecar's image.")
-@service_account_options
-@click.option("--identity", envvar="POD_NAME", help="This replica's name.  [default: the host's]")
-@click.option(
-    "--log-format", type=click.Choice(["auto", "json", "text"]), default="auto", help="How it logs."
-)
+@replica_options
 def webhook(
     listen: Address,
     admin: Address,

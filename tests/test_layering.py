@@ -40,7 +40,8 @@ GLUE = {
     "supervisor": {"counters", "errors"},
     "model_pods": {"cluster", "identity", "inject"},
     "coverage_table": {"cluster"},
-    "resident": {"cluster", "errors", "listening", "settings_values"},
+    "model_pod_options": {"model_pods", "parameters"},
+    "resident": {"cluster", "errors", "inject", "listening", "parameters", "settings_values"},
     "cli": {"config", "control", "errors", "logs", "run", "settings_table", "lookup"},
 }
 """Glue modules that may import no more than this; the others may import anything but `cli` and `run`."""
