@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,21 +135,21 @@ def test_drained_twice_at_once_it_is_shipped_once(node: Node) -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_killed_at_any_moment_the_next_drain_ends_what_was_begun(node: Node, seed: int) -> None:
-    answered = node.dead("u-1", 400, batch_bytes="64KiB")
+    answered = node.dead("u-1", 2000, batch_bytes="64KiB")
     chance = random.Random(seed)
     kills = 0
     for _ in range(12):
         drain = node.start_drain()
         try:
-            drain.wait(0.3 + chance.random() * 1.2)
-        except Exception:
+            # The first never comes far; the others anywhere, by how fast the machine is just now.
+            drain.wait(0.2 + chance.random() * 1.2 * min(kills, 1))
+        except subprocess.TimeoutExpired:
             kills += 1
             os.killpg(drain.pid, signal.SIGKILL)
             drain.wait()
         if not node.left():
             break
-    until(lambda: node.drain().returncode == 0 or None, "the lock of what was killed")
-    assert node.left() == []
+    until(lambda: (node.drain().returncode == 0 and not node.left()) or None, "the lock of what was killed")
     assert set(node.evidence().ids) == answered
     node.verify()
     assert kills
@@ -167,7 +168,7 @@ def test_killed_after_a_put_and_before_it_was_noted_the_object_is_put_once(
     # All is sealed and nothing put. Now everything is put, and the folder is as it was before.
     shutil.copytree(node.place("u-1"), tmp_path / "before", ignore=shutil.ignore_patterns("*.sock"))
     away.rename(node.store)
-    until(lambda: node.drain().returncode == 0 or None, "the store back")
+    until(lambda: (node.drain().returncode == 0 and not journal.exists()) or None, "the store back")
     assert not journal.exists()
     objects = sorted(node.store.rglob("*.parquet"))
     shutil.copytree(tmp_path / "before", node.place("u-1"))
