@@ -80,19 +80,30 @@ class LabelWatch:
             return []
         self.changed |= self._count(self._source, runs, now_us)
         self._looked_us = now_us
-        followed = {
-            series: each
-            for series, each in self.runs.items()
-            if each.panes.panes or each.run.stepped_us >= now_us - HORIZON_US
-        }
+        followed = {series: each for series, each in self.runs.items() if self.needs(series, now_us)}
         for series, each in followed.items():
             budgets[series.model].labels.note(series, now_us // each.step_us * each.step_us)
-        alarms = []
+        alarms = [
+            (series, alarm)
+            for series, each in self.runs.items()
+            if series not in followed
+            for alarm in each.evaluator.end(now_us)
+        ]
         for series, each in followed.items():
             budget = budgets[series.model]
             share = budget.labels.of(series, now_us // each.step_us * each.step_us) * budget.for_labels
             alarms += [(series, alarm) for alarm in each.step(now_us, share)]
         return alarms
+
+    def needs(self, series: Series, now_us: int) -> bool:
+        """Whether labels of a series may still come."""
+        each = self.runs.get(series)
+        return each is not None and bool(each.panes.panes or each.run.stepped_us >= now_us - HORIZON_US)
+
+    def let_go(self, series: Series) -> None:
+        """Forgets a series that is over."""
+        if self.runs.pop(series, None) is not None:
+            self._joined -= {series}
 
     def _count(self, source: Source, runs: Mapping[Series, SeriesRun], now_us: int) -> bool:
         """Whether there was anything to count."""

@@ -10,7 +10,7 @@ from sidecar.fleet.assembly import Assembled, Assembly
 from sidecar.fleet.pane_file import Series
 from sidecar.fleet.sums import vector
 from sidecar.statistics.alarm import Alarm
-from sidecar.statistics.evaluator import Evaluator, Vector
+from sidecar.statistics.evaluator import QUIET_US, Evaluator, Vector
 from sidecar.statistics.plan import Plan
 
 
@@ -42,6 +42,16 @@ class SeriesRun:
             return []
         self.stepped_us = pane.start_us
         return self.evaluator.step(pane.start_us, counts, pane.sum.record_ids)
+
+    def heard_us(self) -> int:
+        """When the latest of its files was taken; 0 once that is too long ago to be remembered."""
+        return max((writer.seen_us for writer in self.assembly.writers.by_id.values()), default=0)
+
+    def end(self, now_us: int) -> list[Alarm]:
+        """Ends the alarms where nothing has come for a day: a model that is gone is nobody's to mend."""
+        if self.assembly.open or self.heard_us() >= now_us - QUIET_US:
+            return []
+        return self.evaluator.end(now_us)
 
     def alarm_id(self, alarm: Alarm) -> str:
         """The alarm's name in the store: two models may have an alarm of one quantity at one time."""

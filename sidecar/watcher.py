@@ -127,8 +127,11 @@ class Watcher:
         for series, alarm in self.labels.look(self.runs, self._budgets, now_us):
             self._changed.setdefault(series, {})[alarm.id] = alarm
         changed = False
-        for series, run in self.runs.items():
+        for series, run in list(self.runs.items()):
+            for alarm in run.end(now_us):
+                self._changed.setdefault(series, {})[alarm.id] = alarm
             changed |= self._keep(series, run, now_us, series in stepped)
+            changed |= self._let_go(series, run, now_us)
         if taken or stepped or changed or self.labels.changed:
             self._save()
         self.mark_told()
@@ -144,13 +147,13 @@ class Watcher:
         return [
             (series, run.named(alarm))
             for series, run in list(self.runs.items())
-            for alarm in self._alarms_of(series)
+            for alarm in self._alarms_of(series, run)
         ]
 
-    def _alarms_of(self, series: Series) -> list[Alarm]:
+    def _alarms_of(self, series: Series, run: SeriesRun) -> list[Alarm]:
         of_labels = self.labels.runs.get(series)
         return [
-            *self.runs[series].evaluator.alarms(),
+            *run.evaluator.alarms(),
             *([] if of_labels is None else of_labels.evaluator.alarms()),
         ]
 
@@ -268,7 +271,7 @@ class Watcher:
     def _keep(self, series: Series, run: SeriesRun, now_us: int, stepped: bool) -> bool:
         """Writes and tells what has become of a series' alarms; whether anything has."""
         changed = self._changed.setdefault(series, {})
-        active = [alarm for alarm in self._alarms_of(series) if alarm.active]
+        active = [alarm for alarm in self._alarms_of(series, run) if alarm.active]
         if any(alarm.loud for alarm in active):
             acknowledged = self._alarms.acknowledged(series)
             for alarm in active:
@@ -291,10 +294,21 @@ class Watcher:
         self._tell_of(series, run, now_us)
         return some
 
+    def _let_go(self, series: Series, run: SeriesRun, now_us: int) -> bool:
+        """Whether the series is over and there is room for another: all of its files are out of sight."""
+        if run.heard_us() or run.assembly.open or self.labels.needs(series, now_us):
+            return False
+        if any(alarm.active for alarm in self._alarms_of(series, run)):
+            return False
+        del self.runs[series]
+        self._changed.pop(series, None)
+        self.labels.let_go(series)
+        return True
+
     def _tell_of(self, series: Series, run: SeriesRun, now_us: int) -> None:
         if self._tell is None:
             return
-        for alarm in self._alarms_of(series):
+        for alarm in self._alarms_of(series, run):
             notice = notice_of(series, run.named(alarm))
             known = self._told.get(notice.key)
             if known is None or (not known.done and known.at_us < now_us - TAKE_OVER_US):

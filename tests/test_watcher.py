@@ -171,3 +171,46 @@ def test_two_plans_of_one_model_share_its_budget_and_a_late_one_begins_where_the
     shares = {run.series.plan: run.evaluator.share for run in again.runs.values()}
     assert sorted(shares.values()) == [0.0, 0.5, 0.5]
     assert outline(again) == outline(made)
+
+
+def test_an_alarm_of_a_model_that_is_gone_is_over_after_a_day_and_makes_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A digest that was rolled back sends nothing more: nobody is paged for it for ever, and no series is lost."""
+    root = tmp_path / "store"
+    root.mkdir()
+    opened = open_store(str(root))
+    traffic([Pod("a", baseline(), opened)], 60, lambda minute: 1.5 if minute >= 20 else 0.0)
+    clock = ManualClock(T0_US + 70 * MINUTE_US)
+    made = watcher(opened, clock)
+    made.look()
+    [income] = [alarm for _, alarm in made.alarms() if alarm.quantity == "inputs.income"]
+    assert income.active
+    clock.advance(23 * 3600)
+    made.look()
+    assert {alarm.state for _, alarm in made.alarms()} == {"open"}
+    clock.advance(2 * 3600)
+    made = watcher(opened, clock)
+    made.look()
+    assert {alarm.state for _, alarm in made.alarms()} == {"resolved"}
+    stored = [
+        json.loads(line) for line in sidecar("alarms", "--store", root, "--all", "--json").out.splitlines()
+    ]
+    [alarm] = [each["alarm"] for each in stored if each["alarm"]["quantity"] == "inputs.income"]
+    assert alarm["state"] == "resolved"
+    assert "over without a return: no traffic since 15:14 UTC on 21 Sep 2026" in alarm["sentence"]
+    clock.advance(4 * 24 * 3600)
+    made.look()
+    assert made.runs == {}
+    monkeypatch.setattr("sidecar.watcher.MOST_SERIES", 1)
+    later = Pod("b", baseline(1), opened, "another")
+    later.clock = later.shipper._clock = clock
+    for minute in range(8):
+        at = (clock.wall_us() // MINUTE_US) * MINUTE_US
+        later.monitor.add([sample(minute * 9 + n, at + n, row(random.Random(n)), "boot-b") for n in range(9)])
+        clock.advance(60)
+        later.ship()
+    later.ship(final=True)
+    made.look()
+    assert [series.model for series in made.runs] == ["another"]
+    assert made.health.left_out_series == 0

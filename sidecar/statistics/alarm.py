@@ -14,7 +14,7 @@ VERSION = 1
 
 State = Literal["open", "escalated", "acknowledged", "resolved"]
 Severity = Literal["warning", "critical"]
-Event = Literal["grew", "acknowledge", "returned"]
+Event = Literal["grew", "acknowledge", "returned", "ended"]
 
 TRANSITIONS: dict[tuple[State, Event], State] = {
     ("open", "grew"): "escalated",
@@ -27,6 +27,10 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     ("acknowledged", "grew"): "acknowledged",
     ("acknowledged", "acknowledge"): "acknowledged",
     ("acknowledged", "returned"): "resolved",
+    # Nothing more came: whoever looks after it would wait for ever.
+    ("open", "ended"): "resolved",
+    ("escalated", "ended"): "resolved",
+    ("acknowledged", "ended"): "resolved",
 }
 """Every move that exists; `resolved` is the end, and the next shift is a new alarm."""
 

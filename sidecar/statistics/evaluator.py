@@ -28,6 +28,8 @@ WORTH_SAYING = 0.5
 """Part of a change from which a sentence names the segment."""
 SegmentFinder = Callable[[str, Vector, Vector], list[SegmentPart]]
 """A quantity's name, whole vectors before and since a change → its segments, as `SegmentParts` finds them."""
+QUIET_US = 24 * 3_600_000_000
+"""So long without a pane, and what was watched is over: a quiet night ends nothing."""
 KEPT_RESOLVED = 100
 """Alarms that are over and still listed, the latest ones."""
 
@@ -112,6 +114,18 @@ class Evaluator:
                 if not alarm.active:
                     self._resolved = [*self._resolved, alarm][-KEPT_RESOLVED:]
         return changed
+
+    @property
+    def last_us(self) -> int:
+        """The end of the last pane; 0 before the first."""
+        return 0 if self._last_us is None else self._last_us + self.pane_us
+
+    def end(self, at_us: int) -> list[Alarm]:
+        """Ends all alarms where no pane is expected any more; those that it ended."""
+        found = (watch.end(self.last_us, at_us) for watch in self.watches)
+        ended = [alarm for alarm in found if alarm is not None]
+        self._resolved = [*self._resolved, *ended][-KEPT_RESOLVED:]
+        return ended
 
     def _promised(self, alarm: Alarm) -> None:
         words = self.budget.words()

@@ -18,7 +18,7 @@ from sidecar.statistics.alarm import Alarm
 from sidecar.statistics.baseline import Baseline
 from sidecar.statistics.comparison import compare
 from sidecar.statistics.decision import Token
-from sidecar.statistics.evaluator import Evaluator
+from sidecar.statistics.evaluator import QUIET_US, Evaluator
 from sidecar.statistics.exemplars import Exemplars
 from sidecar.statistics.field_tally import EXCHANGES, UNWATCHED_INPUTS, UNWATCHED_OUTPUTS
 from sidecar.statistics.monitor_state import (
@@ -184,6 +184,8 @@ class Monitor:
                 if start + self.pane_us > boundary:
                     break
                 changed += self._close(self.plan, start)
+            if 0 < self._evaluator.last_us < boundary - QUIET_US:
+                changed += self._evaluator.end(boundary)
         self.complete_to_us = boundary
         return changed
 

@@ -185,6 +185,15 @@ class Watch:
         self._roll(distance, error, goal, end_us)
         return changed
 
+    def end(self, last_us: int, at_us: int) -> Alarm | None:
+        """Ends its alarm, of which nothing was seen after `last_us`; None where there is none."""
+        alarm = self.alarm
+        if alarm is not None:
+            alarm.move("ended", at_us)
+            alarm.sentence += f"; over without a return: no traffic since {wording.clock(last_us, at_us)}"
+            self._forget()
+        return alarm
+
     def _distance(self, counts: Vector, from_us: int, to_us: int) -> tuple[float, float]:
         """How far counts of that time are from what is normal then, and the standard error."""
         if isinstance(self.bets, HourlyBets):

@@ -113,3 +113,17 @@ def test_what_the_baseline_does_not_have_is_said_and_the_rest_is_watched() -> No
     summary = monitor.summary()
     assert "the baseline has no inputs.race" in summary["trouble"]
     assert (list(summary["features"]), summary["bias"], summary["exchanges"]) == (["score"], {}, 20)
+
+
+def test_alarms_of_traffic_that_has_stopped_are_over_after_a_day() -> None:
+    monitor = watching({"decision": "outputs.approved == 1", "bands": [{"name": "approvals", "high": 0.5}]})
+    minute_us, day_us = 60_000_000, 24 * 3_600_000_000
+    moved = every(traffic(2000, 2), step_us=minute_us // 20)
+    monitor.add(moved)
+    end_us = moved[-1].t_us + 3 * minute_us
+    monitor.advance(end_us)
+    assert any(alarm.active for alarm in monitor.alarms())
+    assert monitor.advance(end_us + day_us - 10 * minute_us) == []
+    ended = monitor.advance(end_us + day_us + 10 * minute_us)
+    assert ended
+    assert {alarm.state for alarm in monitor.alarms()} == {"resolved"}
