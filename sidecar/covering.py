@@ -168,7 +168,13 @@ def coverage(
     access, in_cluster = _access(kubeconfig, context, environment or {}, api)
     by_api = not in_cluster if through is None else through == "api"
     question = Question(
-        access, namespaces, marks(also, labelled_only), system_namespace, by_api, each_s, all_s
+        access,
+        tuple(dict.fromkeys(namespaces)),
+        marks(also, labelled_only),
+        system_namespace,
+        by_api,
+        each_s,
+        all_s,
     )
     rows, remarks = asyncio.run(_rows(question))
     if as_json:

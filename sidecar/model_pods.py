@@ -23,7 +23,7 @@ from sidecar.inject.names import (
     STATUS,
 )
 from sidecar.inject.patch import injected_status
-from sidecar.inject.pod import Object, annotations_of, child, labels_of, named, port_number
+from sidecar.inject.pod import Object, annotations_of, child, children, labels_of, named, port_number
 from sidecar.inject.review import Knowledge, Namespace, ignored_settings, injected
 from sidecar.inject.settings import Source, read
 from sidecar.inject.surroundings import service_ports
@@ -135,7 +135,7 @@ class ModelPods:
         )
 
     def _bypass(self, pod: Mapping[str, Any], status: Object) -> str | None:
-        """A way past the sidecar that Services or a mesh leave open."""
+        """A way past the sidecar that the node, Services or a mesh leave open."""
         mode, port = status.get("mode"), status.get("port")
         if mode == "redirect":
             mesh = mesh_of(pod, None)
@@ -149,6 +149,9 @@ class ModelPods:
                 )
             return None
         model = named(pod, str(status.get("container")))
+        for declared in children(model or {}, "ports"):
+            if declared.get("hostPort") and declared.get("containerPort") == port:
+                return f"hostPort {declared['hostPort']} leads to port {port}, the model's: take it out"
         for each in service_ports(self._namespace(_namespace_of(pod)).services or (), pod):
             by_name = isinstance(each.target, str) and model is not None and port_number(model, each.target)
             if each.target == port or by_name == port:

@@ -504,6 +504,12 @@ async def test_a_namespace_that_can_be_none_is_a_usage_error(kube: KubeApi, name
     assert "is no name of a namespace" in ran.err
 
 
+async def test_a_namespace_that_is_named_twice_is_listed_once(kube: KubeApi) -> None:
+    await kube.put(PODS, bare_pod("missed"))
+    ran = await coverage("--kubeconfig", kubeconfig(kube), "--json", "-n", "risk", "-n", "risk")
+    assert json.loads(ran.out)["summary"]["pods"] == 1
+
+
 async def test_lines_are_as_long_as_they_are_but_on_a_terminal(
     kube: KubeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -110,6 +110,15 @@ def test_a_namespace_that_injection_serves_is_seen_whatever_its_name() -> None:
     assert judge().asked(pod) is not None
 
 
+@pytest.mark.parametrize(("mode", "passed_by"), [("port", True), ("shift", True), ("redirect", False)])
+def test_a_port_of_the_node_leads_past_the_sidecar_but_where_rules_catch_it(
+    mode: str, passed_by: bool
+) -> None:
+    pod = injected_pod("p", mode=mode, listen_port="15100")
+    pod["spec"]["containers"][0]["ports"][0]["hostPort"] = 30_080
+    assert (asked(pod).bypass == "hostPort 30080 leads to port 8080, the model's: take it out") == passed_by
+
+
 def test_why_there_can_be_no_sidecar_is_injections_own_reason() -> None:
     pod = labelled("enabled")
     assert asked(pod).why_not is None
