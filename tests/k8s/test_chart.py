@@ -19,6 +19,7 @@ from sidecar.inject.names import DEFAULTS
 from sidecar.webhooking import webhook
 from tests.support.kubernetes_files import (
     K8S,
+    SINCE,
     VERSIONS,
     Object,
     built,
@@ -60,7 +61,12 @@ def test_helm_finds_nothing_wrong() -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("arguments", [(), EVERYTHING], ids=["default", "everything"])
 def test_what_it_renders_is_valid(arguments: tuple[str, ...], version: str) -> None:
-    assert not invalid(rendered(*arguments), version)
+    made = rendered(*arguments, f"--kube-version={version}.0")
+    assert not invalid(made, version)
+    # What the version does not have would keep the whole chart from being installed.
+    minor = int(version.removeprefix("1."))
+    assert not [each for each in made if minor < SINCE.get((each["apiVersion"], each["kind"]), 0)]
+    assert ("ValidatingAdmissionPolicy" in {each["kind"] for each in made}) == (minor >= 30)
 
 
 def test_by_default_it_renders_the_objects_of_the_overlays() -> None:
