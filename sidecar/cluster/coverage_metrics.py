@@ -103,6 +103,12 @@ FAMILIES: tuple[Family, ...] = (
         _of_reports(_opaque_ratio),
     ),
     Family(
+        "sidecar_coverage_opaque_bytes",
+        ("namespace",),
+        "Bytes since the sidecars' start that nobody could read, of the pods that run now",
+        _of_reports(lambda reports: sum(each.opaque_bytes or 0 for each in reports)),
+    ),
+    Family(
         "sidecar_coverage_ship_lag_seconds",
         ("namespace",),
         "The longest that a record which is not in the store has waited in any pod",
