@@ -110,6 +110,8 @@ class Global(IntEnum):
     """Recorder: wall-clock jumps of more than a second."""
     CONNECTIONS_REFUSED = 22
     """Recorder: client connections closed at once because `max_connections` were open."""
+    POD = 23
+    """Supervisor: first 8 bytes of the SHA-256 of the pod's uid; 0 without one."""
     COMMIT_BUCKET = 32
     """Journal writer: first of len(COMMIT_BUCKETS_US) + 1 histogram slots, not cumulative."""
 
@@ -153,7 +155,9 @@ class Route(IntEnum):
     LISTENER = 18
     """Cookie of a socket that listens on the model's port; 0 while none is known."""
     LISTENER_SEEN_US = 19
-    """Wall clock when it was last seen; 0 if this cannot be seen."""
+    """Wall clock when it was last seen; 0 before."""
+    BLIND = 20
+    """1 if it cannot be seen, for the rest of the boot."""
     OUTCOME = 32
     """First of 16 slots, one per `records.Outcome`."""
 

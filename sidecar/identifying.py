@@ -62,7 +62,7 @@ def identities(handover: Handover, facts: Facts | None, clock: Clock) -> Identit
         return None
     counters = Counters.open(Path(handover.counters_path))
     (route,) = handover.settings.routes
-    seen = counters.base(route.name) + Route.LISTENER_SEEN_US
+    blind = counters.base(route.name) + Route.BLIND
     # A container of before the node's start is not the one that answers now, whatever is still told of it.
     node_started_us = clock.wall_us() - time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000 - 1_000_000
     return Identities(
@@ -72,7 +72,7 @@ def identities(handover: Handover, facts: Facts | None, clock: Clock) -> Identit
         clock,
         handover.settings.identity_wait_s,
         node_started_us,
-        blind=lambda: not counters.slots[seen],
+        blind=lambda: bool(counters.slots[blind]),
     )
 
 

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 from sidecar.clock import Clock
 from sidecar.identity.facts import Facts
-from sidecar.identity.kubernetes import SECOND_US, answering, parse_image_id
+from sidecar.identity.kubernetes import SECOND_US, answering, over, parse_image_id
 from sidecar.identity.spans import Span, spans
 from sidecar.journal.reader import Segment
 from sidecar.records import Container, Epoch, Exchange, Outcome
@@ -168,6 +168,16 @@ class Identities:
             others = [claim for holder, claim in claimed.items() if holder != number]
             since_us = self._earliest_us if number == 0 else epoch.since_us
             found = answering(containers, since_us, answered_us, others) or self._told.get(number)
+            if found is not None and over(containers, found.container_id, answered_us):
+                # It had ended without ever listening when another answered, of which nothing is told yet.
+                found = None
+                claimed.pop(number, None)
+                self._told.pop(number, None)
+                self._passed.discard(number)
+                if epoch.container is not None:
+                    unclaimed = replace(epoch, image_digest=None, source="unknown", container=None)
+                    mine[number] = self._put(known, unclaimed)
+                    changed.add(number)
             if found is not None:
                 claimed[number] = found.container_id
             # Which container it was may be known before its image is.
@@ -193,12 +203,7 @@ class Identities:
         }
 
     def _tell(self, known: Knowledge, epoch: Epoch, container: Container) -> Epoch:
-        identified = _identified(epoch, container)
-        known.epochs[self._boot, self._route, epoch.number] = identified
-        tree = known.trees.get(log_name := f"{self._boot}.{self._route}")
-        if tree is not None and epoch.number in tree.epochs:
-            due = known.due.setdefault(log_name, [])
-            due += [epoch.number] if epoch.number not in due else []
+        identified = self._put(known, _identified(epoch, container))
         before = self._told.get(epoch.number)
         self._told[epoch.number] = container
         if _same(container, before):
@@ -212,6 +217,15 @@ class Identities:
             container.started_us // SECOND_US,
         )
         return identified
+
+    def _put(self, known: Knowledge, epoch: Epoch) -> Epoch:
+        """What is known of an epoch now; if it has its leaf, it gets another."""
+        known.epochs[self._boot, self._route, epoch.number] = epoch
+        tree = known.trees.get(log_name := f"{self._boot}.{self._route}")
+        if tree is not None and epoch.number in tree.epochs:
+            due = known.due.setdefault(log_name, [])
+            due += [epoch.number] if epoch.number not in due else []
+        return epoch
 
     # Where the recorder cannot see a change, and every exchange has the first epoch's number
 

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 
 from sidecar.clock import Clock
 from sidecar.config import Address
-from sidecar.counters import Counters, Route, find_all
+from sidecar.counters import Counters, Global, Route, find_all
 from sidecar.errors import JournalError
 from sidecar.identity.listener import ListenerProbe, ListenerWatch
 from sidecar.proxy.route_context import RouteContext
@@ -22,6 +22,8 @@ from sidecar.records import Epoch
 
 LOOK_NS: Final = 80_000_000
 """Looks are no closer together. Between a container's end and the next one's start there is more."""
+FAILURES: Final = 3
+"""Looks in a row that fail, after which it is not known any more whether the model is the same."""
 
 log = logging.getLogger("sidecar.recorder")
 
@@ -32,15 +34,15 @@ class Journal(Protocol):
     def epoch(self, epoch: Epoch) -> None: ...
 
 
-NO_SOCKET: Final = (1 << 64) - 1
-"""Stands for the cookie of a model that was gone; the kernel counts cookies from 1."""
+SEEN: Final = (Route.EPOCH, Route.EPOCH_SINCE_US, Route.LISTENER, Route.LISTENER_SEEN_US)
 
 
 def go_on_from(journal: Path, counters: Counters) -> None:
     """Take over what the last boot on this journal saw of each route's model, before this boot's recorder.
 
     A model that was replaced while no sidecar ran is then another one, whatever
-    is still told of the one before.
+    is still told of the one before; and what is said of the pod's first model
+    is said of no later one. Another pod's models are none of this one's.
     """
     before = [path for path in find_all(journal) if path.name != counters.file_name]
     if not before:
@@ -50,12 +52,11 @@ def go_on_from(journal: Path, counters: Counters) -> None:
     except JournalError:
         return
     try:
+        if last.get(Global.POD) != counters.get(Global.POD):
+            return
         for route in set(counters.routes) & set(last.routes):
-            seen_us, cookie = last.route(route, Route.LISTENER_SEEN_US), last.route(route, Route.LISTENER)
-            if seen_us:
-                base = counters.base(route)
-                counters.slots[base + Route.LISTENER] = cookie or NO_SOCKET
-                counters.slots[base + Route.LISTENER_SEEN_US] = seen_us
+            for slot in SEEN:
+                counters.slots[counters.base(route) + slot] = last.route(route, slot)
     finally:
         last.close()
 
@@ -77,12 +78,15 @@ class ModelWatch:
         self._slots, self._base = counters.slots, context.base
         self._watch = ListenerWatch(int(self._slots[self._base + Route.LISTENER]))
         self._looked_ns = -LOOK_NS
-        self._failing = False
+        self._failures = 0
         self._probe: ListenerProbe | None = None
+        if self._slots[self._base + Route.BLIND]:
+            # Its records are told apart by time already, which numbers would contradict.
+            return
         try:
             self._probe = ListenerProbe(upstream.host, upstream.port)
         except OSError as error:
-            self._slots[self._base + Route.LISTENER_SEEN_US] = 0
+            self._slots[self._base + Route.BLIND] = 1
             log.warning(
                 "route %s: a change of the model at %s cannot be seen (%s): records name the new one only "
                 "once the cluster has told of it",
@@ -97,6 +101,14 @@ class ModelWatch:
             self._put_in_force()
         self.look()
 
+    def answering(self) -> int:
+        """Number of the epoch of the model that has just taken a connection."""
+        if self._watch.gone:
+            self._looked_ns = -LOOK_NS
+        self.look()
+        # Whoever took it listened until a moment ago: while nobody does, that was the model before.
+        return self._context.epoch - self._watch.gone
+
     def look(self) -> None:
         """Begin a new epoch if there is another model; does nothing if it was looked just now."""
         now_ns = self._clock.monotonic_ns()
@@ -104,22 +116,32 @@ class ModelWatch:
             return
         self._looked_ns = now_ns
         try:
-            found = self._probe.listeners()
+            found = self._probe.listeners(self._watch.known)
         except OSError as error:
-            if not self._failing:
+            self._failures += 1
+            if self._failures == FAILURES:
                 log.warning("route %s: the model cannot be looked at: %s", self._context.route, error)
-            self._failing = True
+                self._watch = ListenerWatch()
+                self._begin_another()
             return
-        self._failing = False
-        slots, base = self._slots, self._base
+        self._failures = 0
+        self._see(found)
+
+    def _see(self, found: frozenset[int]) -> None:
         if self._watch.look(found):
-            slots[base + Route.EPOCH] += 1
-            slots[base + Route.EPOCH_SINCE_US] = slots[base + Route.LISTENER_SEEN_US]
-            self._put_in_force()
+            self._begin_another()
             log.info("route %s: the model has ended, or another has come", self._context.route)
+        slots, base = self._slots, self._base
         slots[base + Route.LISTENER] = 0 if self._watch.gone else self._watch.cookie
         if found:
             slots[base + Route.LISTENER_SEEN_US] = self._clock.wall_us()
+
+    def _begin_another(self) -> None:
+        slots, base = self._slots, self._base
+        slots[base + Route.EPOCH] += 1
+        slots[base + Route.EPOCH_SINCE_US] = slots[base + Route.LISTENER_SEEN_US]
+        slots[base + Route.LISTENER] = 0
+        self._put_in_force()
 
     def _put_in_force(self) -> None:
         slots, base = self._slots, self._base

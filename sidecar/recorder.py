@@ -99,7 +99,7 @@ class Recorder:
         context.epoch = epoch.number
         if settings.identity != "static":
             watch = ModelWatch(context, self.counters, self.journal, epoch, route.upstream, self.clock)
-            context.look = watch.look
+            context.watch = watch.answering
             self._watches.append(watch)
         whole = self.journal.whole_appender(route.name)
 
@@ -147,6 +147,8 @@ class Recorder:
 
     def _tick(self) -> None:
         """What need not happen for every exchange."""
+        # First of all: whatever fails below, the next tick comes.
+        self.loop.call_later(TICK_S, self._tick)
         slots = self.counters.slots
         slots[Global.CAPTURE_BYTES] = max(self.budget.held, 0) + self.journal.pending_bytes
         mode = slots[Global.MODE]
@@ -159,7 +161,6 @@ class Recorder:
             watch.look()
         if self.settings.upstream_timeout_s:
             self._time_out_silent()
-        self.loop.call_later(TICK_S, self._tick)
 
     def _time_out_silent(self) -> None:
         limit_s = self.settings.upstream_timeout_s

@@ -10,6 +10,7 @@ tells them that the supervisor is gone.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import resource
@@ -150,6 +151,9 @@ def _counters(journal: Path, settings: Settings, clock: Clock, stack: ExitStack)
     stack.callback(counters.close)
     counters.set(Global.BOOT_WALL_US, wall_us)
     counters.set(Global.SUPERVISOR_PID, os.getpid())
+    if settings.pod_uid is not None:
+        uid = hashlib.sha256(settings.pod_uid.encode()).digest()
+        counters.set(Global.POD, int.from_bytes(uid[:8], "little"))
     return counters
 
 

@@ -190,6 +190,46 @@ def test_a_run_of_which_only_the_end_is_told_is_no_other_epochs() -> None:
     assert (rig.digest(1), rig.digest(2)) == (None, digest("c"))
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_container_that_ended_without_listening_gives_its_image_to_nobody(number: int) -> None:
+    rig = Rig(pinned=digest("b") if number == 0 else None)
+    if number:
+        rig.facts.tell([ran("a", -100)])
+        assert rig.take(rig.exchange(0))
+    rig.clock.advance(10)
+    change = [rig.change(1)] * number
+    rig.take(*change)
+    rig.clock.advance(3)
+    rig.facts.tell([ran("b", 12, restarts=number)])
+    rig.clock.advance(5)
+    assert rig.identities.settle(rig.known, rig.clock.wall_us()) == {number}
+    assert rig.digest(number) == digest("b")
+    rig.facts.tell([ran("b", 12, 15, restarts=number)])
+    rig.clock.advance(20)
+    answer = rig.exchange(number)
+    assert not rig.take(answer), "nothing is told yet of whoever answers now"
+    assert rig.digest(number) is None
+    rig.facts.tell([ran("c", 30, restarts=number + 1)])
+    assert rig.take(answer)
+    assert rig.digest(number) == digest("c")
+
+
+def test_what_was_filed_under_a_container_that_had_ended_by_then_is_filed_anew() -> None:
+    rig = Rig()
+    rig.known.trees[f"{BOOT}.{ROUTE}"] = Tree("o", BOOT, [3], epochs=[0])
+    rig.facts.tell([ran("b", 1)])
+    rig.clock.advance(5)
+    rig.identities.settle(rig.known, rig.clock.wall_us())
+    rig.clock.advance(20)
+    answer = rig.exchange(0)
+    assert rig.take(answer)
+    assert rig.digest(0) == digest("b"), "neither its end nor another's start is told"
+    rig.facts.tell([ran("b", 1, 3)])
+    assert rig.identities.settle(rig.known, rig.clock.wall_us()) == {0}
+    assert not rig.take(answer)
+    assert rig.known.due == {f"{BOOT}.{ROUTE}": [0]}
+
+
 def test_what_has_its_leaf_gets_another_when_more_is_learnt() -> None:
     rig = Rig(wait_s=1)
     rig.known.trees[f"{BOOT}.{ROUTE}"] = Tree("o", BOOT, [3], epochs=[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 
 from sidecar.clock import ManualClock
 from sidecar.config import Address
-from sidecar.counters import Counters, Route
-from sidecar.model_watch import LOOK_NS, ModelWatch, go_on_from
+from sidecar.counters import Counters, Global, Route
+from sidecar.identity.listener import ListenerProbe
+from sidecar.model_watch import FAILURES, LOOK_NS, ModelWatch, go_on_from
 from sidecar.proxy.capture import CaptureBudget
 from sidecar.proxy.route_context import RouteContext
 from sidecar.records import Epoch
@@ -41,7 +43,7 @@ class Rig:
         first = Epoch("default", 0, "m", DIGEST, None, "flag", 1)
         watch = ModelWatch(self.context, self.counters, self, first, self.upstream, self.clock)
         watch.begin()
-        self.context.look = watch.look
+        self.context.watch = watch.answering
         return watch
 
     def epoch(self, epoch: Epoch) -> None:
@@ -71,7 +73,9 @@ def test_models_that_follow_one_another_are_numbered(rig: Rig) -> None:
     assert rig.answering() == 0
     seen_us = rig.clock.wall_us()
     rig.go()
-    assert [rig.answering(), rig.answering()] == [1, 1]
+    # A connection that stands while nobody listens is one to the model that has just gone.
+    assert [rig.answering(), rig.answering()] == [0, 0]
+    assert rig.context.epoch == 1
     rig.come()
     assert rig.answering() == 1
     # Nothing that was said of the first model is said of the next.
@@ -83,8 +87,14 @@ def test_looks_are_no_closer_together_than_need_be(rig: Rig) -> None:
     rig.come()
     assert rig.answering() == 0
     rig.go()
+    rig.come()
     assert rig.context.answering() == 0
     assert rig.answering() == 1
+    rig.go()
+    rig.answering()
+    rig.come()
+    # But the first one of a model that has just come must not wait for the next look.
+    assert rig.context.answering() == 2
 
 
 def test_a_restarted_recorder_goes_on_with_the_number(rig: Rig) -> None:
@@ -123,7 +133,8 @@ def test_the_next_boot_knows_whether_the_model_is_still_the_same(
     seen_us = last.clock.wall_us()
     if gone:
         last.go()
-        assert last.answering() == 1
+        last.answering()
+        assert last.context.epoch == 1
     elif replaced:
         last.go()
     rig = Rig(tmp_path, boot="later")
@@ -135,6 +146,61 @@ def test_the_next_boot_knows_whether_the_model_is_still_the_same(
     another = gone or replaced
     assert rig.answering() == int(another)
     assert [epoch.since_us for epoch in rig.epochs] == [seen_us] * another
+
+
+def test_what_is_said_of_the_pods_first_model_is_not_said_of_a_later_one_by_a_later_boot(
+    tmp_path: Path,
+) -> None:
+    last = Rig(tmp_path)
+    last.watch()
+    last.come()
+    last.answering()
+    seen_us = last.clock.wall_us()
+    last.go()
+    last.answering()
+    last.come()
+    last.answering()
+    rig = Rig(tmp_path, boot="later")
+    rig.upstream = last.upstream
+    go_on_from(tmp_path, rig.counters)
+    rig.watch()
+    assert rig.answering() == 1
+    assert rig.epochs == [Epoch("default", 1, "m", None, None, "unknown", seen_us)]
+
+
+def test_another_pods_models_on_the_same_journal_are_none_of_this_ones(tmp_path: Path) -> None:
+    last = Rig(tmp_path)
+    last.counters.set(Global.POD, 1)
+    last.watch()
+    last.come()
+    last.answering()
+    last.go()
+    last.answering()
+    rig = Rig(tmp_path, boot="later")
+    rig.counters.set(Global.POD, 2)
+    go_on_from(tmp_path, rig.counters)
+    rig.watch()
+    rig.come()
+    assert (rig.answering(), rig.epochs) == (0, [])
+
+
+def test_looks_that_fail_for_too_long_begin_an_epoch_of_which_nothing_is_said(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.watch()
+    rig.come()
+    assert rig.answering() == 0
+
+    def fails(probe: ListenerProbe, known: frozenset[int]) -> frozenset[int]:
+        raise OSError(errno.ENOBUFS, "No buffer space available")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(ListenerProbe, "listeners", fails)
+        assert [rig.answering() for _ in range(FAILURES + 2)] == [0] * (FAILURES - 1) + [1] * 3
+    rig.go()
+    rig.come()
+    assert [rig.answering(), rig.answering()] == [1, 1]
+    assert [(epoch.number, epoch.image_digest) for epoch in rig.epochs] == [(1, None)]
 
 
 def test_a_boot_without_another_before_it_begins_with_what_it_sees(rig: Rig) -> None:
@@ -154,4 +220,10 @@ def test_a_model_that_cannot_be_seen_is_said_and_stays_number_0(
         rig.watch()
     assert "cannot be seen" in caplog.text
     assert rig.answering() == 0
-    assert rig.counters.route("default", Route.LISTENER_SEEN_US) == 0
+    assert rig.counters.route("default", Route.BLIND) == 1
+    assert rig.answering() == 0
+
+
+def test_a_model_that_was_not_seen_yet_is_no_model_that_cannot_be_seen(rig: Rig) -> None:
+    rig.watch()
+    assert rig.counters.route("default", Route.BLIND) == 0

@@ -13,7 +13,7 @@ from sidecar.records import Exchange
 class RouteContext:
     """What the connections of one route share."""
 
-    __slots__ = ("answer_first", "base", "budget", "clock", "end", "epoch", "look", "route", "shed", "slots")
+    __slots__ = ("answer_first", "base", "budget", "clock", "end", "epoch", "route", "shed", "slots", "watch")
 
     def __init__(
         self,
@@ -32,8 +32,8 @@ class RouteContext:
         self.route = route
         self.epoch = 0
         """Number of the identity epoch that begins with the next upstream connection, or is in force."""
-        self.look: Callable[[], None] | None = None
-        """Sees to it that `epoch` is up to date, where models are watched."""
+        self.watch: Callable[[], int] | None = None
+        """Where models are watched: the epoch of the one that has just taken a connection."""
         self.clock = clock
         self.slots = slots
         self.base = base
@@ -44,9 +44,7 @@ class RouteContext:
 
     def answering(self) -> int:
         """The epoch of the model that has just taken a connection."""
-        if self.look is not None:
-            self.look()
-        return self.epoch
+        return self.epoch if self.watch is None else self.watch()
 
     @property
     def recording(self) -> bool:

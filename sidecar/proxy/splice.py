@@ -190,8 +190,7 @@ class Client(Watched, asyncio.Protocol):
             upstream.transport.abort()
             return
         self._upstream = upstream
-        self.observer.epoch = self._settings.context.answering()
-        self.watched(self.observer.waits_from_now)
+        self.watched(self._begin_to_wait)
         early, self._dial.early = self._dial.early, []
         for data in early:
             upstream.transport.write(data)
@@ -201,6 +200,10 @@ class Client(Watched, asyncio.Protocol):
             self.transport.resume_reading()
         if self.eof:
             upstream.send_eof()
+
+    def _begin_to_wait(self) -> None:
+        self.observer.epoch = self._settings.context.answering()
+        self.observer.waits_from_now()
 
     def unreachable(self, why: str, asked: bool) -> None:
         """The upstream connection could not be made; `asked` says whether anything waited for it."""

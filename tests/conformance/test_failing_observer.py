@@ -90,3 +90,20 @@ async def test_a_journal_that_raises_does_not_stop_traffic() -> None:
         await server.send(OK)
         await client.expect(OK)
         rig.route.slots[64] -= 1  # the one that the journal refused
+
+
+async def test_a_model_that_cannot_be_looked_at_stops_no_traffic() -> None:
+    def fails() -> int:
+        raise ValueError("no such answer")
+
+    upstream = Upstream()
+    async with recorder(upstream) as rig:
+        rig.expect_errors = True
+        rig.route.context.watch = fails
+        client = await rig.connect()
+        await client.send(POST)
+        server = await upstream.accept()
+        await server.expect(POST)
+        await server.send(OK)
+        await client.expect(OK)
+        assert rig.count(Global.OBSERVER_ERRORS) == 1

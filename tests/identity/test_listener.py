@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
+from unittest.mock import Mock, patch
 
 import pytest
 
+from sidecar.identity import listener
 from sidecar.identity.listener import ListenerProbe, ListenerWatch, parse, request
 
 A, B, C = (frozenset((each,)) for each in (1, 2, 3))
@@ -102,6 +105,40 @@ def test_no_right_is_needed(listening: socket.socket) -> None:
     code = "import sidecar.identity.listener\n" + code
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", done.stderr
+
+
+def test_the_known_ones_are_not_listed_anew_while_they_take_connections(listening: socket.socket) -> None:
+    probe = ListenerProbe(*listening.getsockname()[:2])
+    known = probe.listeners()
+    asked = Mock(wraps=listener.request)
+    with patch.object(listener, "request", asked):
+        assert [probe.listeners(known) for _ in range(5)] == [known] * 5
+        assert not asked.called
+        listening.close()
+        assert not probe.listeners(known)
+
+
+def test_a_look_never_waits(listening: socket.socket) -> None:
+    probe = ListenerProbe(*listening.getsockname()[:2])
+    unanswered = struct.pack("=IHHII", 16, 1, 1, 0, 0)
+    with patch.object(listener, "request", return_value=unanswered), pytest.raises(BlockingIOError):
+        probe.listeners()
+
+
+def test_a_socket_that_joins_others_on_their_port_is_known_within_a_second() -> None:
+    one, other = (socket.socket(), socket.socket())
+    with one, other:
+        for each in (one, other):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        probe = ListenerProbe(*one.getsockname())
+        known = probe.listeners()
+        other.bind(one.getsockname())
+        other.listen()
+        for _ in range(10):
+            known = probe.listeners(known)
+        assert len(known) == 2
 
 
 def test_a_late_answer_to_another_question_is_passed_over() -> None:
