@@ -145,3 +145,9 @@ def test_ports_that_the_guide_names_are_those_of_the_manifests() -> None:
     ][0]["ports"]
     assert {"8443", "15190"} == {str(each["containerPort"]) for each in ports}
     assert "port 8443 of the webhook's pods" in text
+    (sentence,) = re.findall(r"They reach ports (.*?) and DNS", text, re.DOTALL)
+    out = [each for _, each in raw() if each["metadata"]["name"] == "sidecar-out"]
+    assert len(out) == 2, "of the system's namespace and of the drainer's"
+    for policy in out:
+        (rule,) = policy["spec"]["egress"]
+        assert {each["port"] for each in rule["ports"]} == {53, *map(int, re.findall(r"\d+", sentence))}
