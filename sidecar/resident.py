@@ -18,6 +18,7 @@ from sidecar.errors import SidecarError, UsageError
 from sidecar.inject.names import SYSTEM_NAMESPACE
 from sidecar.listening import listen, resolve
 from sidecar.parameters import Parsed
+from sidecar.served import served
 from sidecar.settings_values import Address, parse_listen
 
 Work = Coroutine[Any, Any, None]
@@ -124,8 +125,5 @@ async def in_background(*work: Work) -> AsyncIterator[asyncio.Future[None]]:
 async def listen_on(
     stack: AsyncExitStack, name: str, address: Address, app: web.Application, tls: ssl.SSLContext | None
 ) -> None:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    for opened in listen(name, address, resolve(name, address)):
-        await web.SockSite(runner, opened, ssl_context=tls, backlog=1024).start()
+    opened = listen(name, address, resolve(name, address))
+    await stack.enter_async_context(served(app, opened, tls, shutdown_s=60.0))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from sidecar import logs
+from sidecar import listening, logs
 from sidecar.alert_options import alert_options, courier
 from sidecar.alerting.courier import Courier
 from sidecar.alerting.notice import Notice
@@ -26,7 +26,7 @@ from sidecar.keyring import STORE
 from sidecar.lookup import open_source
 from sidecar.objects import for_command
 from sidecar.parameters import Parsed
-from sidecar.settings_values import EVERY_ADDRESS, Address, parse_duration, parse_listen
+from sidecar.settings_values import Address, parse_duration, parse_listen
 from sidecar.watch_metrics import exposition
 from sidecar.watcher import Watcher
 
@@ -198,6 +198,8 @@ async def _served(
         return
     from aiohttp import web
 
+    from sidecar.served import served
+
     clock = SystemClock()
 
     async def scrape(request: web.Request) -> web.Response:
@@ -215,16 +217,7 @@ async def _served(
 
     app = web.Application()
     app.add_routes([web.get("/metrics", scrape), web.get("/healthz", health), web.get("/readyz", ready)])
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        host = None if listen.host == EVERY_ADDRESS else listen.host
-        site = web.TCPSite(runner, host, listen.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise UsageError(f"watch: --listen {listen}: {error.strerror}: give a free address") from error
-        log.info("listening on %s", ", ".join(str(each[:2]) for each in runner.addresses))
+    opened = listening.listen("watch: --listen", listen, listening.resolve("watch: --listen", listen))
+    log.info("listening on %s", ", ".join(str(each.getsockname()[:2]) for each in opened))
+    async with served(app, opened):
         yield
-    finally:
-        await runner.cleanup()

@@ -21,12 +21,12 @@ UPPER = {
 """Layers between the stages and the command line, with what they may import beyond the shared modules."""
 SHARED = {
     "records", "schema", "key_filter", "errors", "clock", "counters", "logs", "backoff", "cloud_event",
-    "damage", "parameters",
+    "damage", "parameters", "served",
 }  # fmt: skip
 """What every stage may import; among each other they may import what stands before them in SHARED_ORDER."""
 SHARED_ORDER = [
     "errors", "schema", "key_filter", "records", "clock", "counters", "logs", "backoff", "cloud_event",
-    "damage", "parameters",
+    "damage", "parameters", "served",
 ]  # fmt: skip
 
 GLUE = {
@@ -41,7 +41,15 @@ GLUE = {
     "model_pods": {"cluster", "identity", "inject"},
     "coverage_table": {"cluster"},
     "model_pod_options": {"model_pods", "parameters"},
-    "resident": {"cluster", "errors", "inject", "listening", "parameters", "settings_values"},
+    "resident": {
+        "cluster",
+        "errors",
+        "inject",
+        "listening",
+        "parameters",
+        "served",
+        "settings_values",
+    },
     "cli": {"config", "control", "errors", "logs", "run", "settings_table", "lookup"},
 }
 """Glue modules that may import no more than this; the others may import anything but `cli` and `run`."""

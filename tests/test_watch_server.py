@@ -94,7 +94,7 @@ def test_an_address_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with watching(tmp_path, root) as (_, port, _log):
         command = [*SIDECAR, "watch", "--store", str(root), "--listen", f"127.0.0.1:{port}"]
         second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-    assert second.returncode == 2
+    assert second.returncode == 1
     assert len(second.stderr.splitlines()) == 1
     assert str(port) in second.stderr
 

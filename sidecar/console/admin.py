@@ -12,6 +12,7 @@ from aiohttp import web
 
 from sidecar.console import labels, metrics
 from sidecar.console.board import Board
+from sidecar.served import served
 
 _BOARD = web.AppKey("board", Board)
 
@@ -69,11 +70,6 @@ async def serve(
     listeners: Sequence[int], board: Board, take_labels: labels.Take | None = None
 ) -> AsyncIterator[None]:
     """Answer on already listening sockets, given by descriptor, for as long as the context is open."""
-    runner = web.AppRunner(application(board, take_labels), access_log=None, shutdown_timeout=1.0)
-    await runner.setup()
-    try:
-        for descriptor in listeners:
-            await web.SockSite(runner, socket.socket(fileno=descriptor), backlog=4096).start()
+    opened = [socket.socket(fileno=descriptor) for descriptor in listeners]
+    async with served(application(board, take_labels), opened):
         yield
-    finally:
-        await runner.cleanup()
