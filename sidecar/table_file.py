@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from io import TextIOWrapper
+from math import inf, nan
 from os import SEEK_END
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,13 @@ Kind = str
 """What a CSV column holds: `number`, `boolean` or `text`."""
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
+_NO_NUMBER: Final[dict[str, float | None]] = {
+    **dict.fromkeys(("NA", "N/A", "#N/A", "<NA>", "null", "NULL", "None", "NaT")),
+    **dict.fromkeys(("nan", "NaN", "NAN", "-nan"), nan),
+    **dict.fromkeys(("inf", "Inf", "INF", "+inf", "Infinity"), inf),
+    **dict.fromkeys(("-inf", "-Inf", "-INF", "-Infinity"), -inf),
+}
+"""What the tools that people train with write where a number is missing or is none."""
 _FLAGS: Final = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 
 Advance = Callable[[int, int], None]
@@ -36,8 +44,9 @@ def table_parts(
 
     Empty CSV cells are null. A CSV column is of the kind given in `kinds`, cells
     that are not so being texts; else of the kind that all its cells have, which
-    takes a reading beforehand (a number with a leading zero is a text). Raises
-    UsageError for a file that cannot be read.
+    takes a reading beforehand (a number with a leading zero is a text). Among
+    numbers `NA`, `null` and the like are null, and `nan` and `inf` what they say.
+    Raises UsageError for a file that cannot be read.
     """
     try:
         if not is_parquet(path):
@@ -140,18 +149,24 @@ def _lines(path: Path, advance: Callable[[int], None]) -> Iterator[tuple[list[st
 def _guessed(path: Path, advance: Callable[[int], None]) -> dict[str, Kind]:
     """The kind that all cells of each column have."""
     possible: dict[str, set[Kind]] = {}
+    filled: set[str] = set()
+    """Columns with a cell that says something."""
     for names, lines in _lines(path, advance):
         for name, cells in zip(names, zip(*lines, strict=True), strict=True):
             kinds = possible.setdefault(name, {"number", "boolean"})
             if not kinds:
                 continue
             values = {cell for cell in cells if cell}
-            if "number" in kinds and not all(map(_NUMBER.fullmatch, values)):
+            numbers = values - _NO_NUMBER.keys()
+            filled.update({name} if numbers else ())
+            if "number" in kinds and not all(map(_NUMBER.fullmatch, numbers)):
                 kinds.discard("number")
             if "boolean" in kinds and not values <= _FLAGS.keys():
                 kinds.discard("boolean")
     # A column without any cell filled could be anything.
-    return {name: min(kinds) if len(kinds) == 1 else "text" for name, kinds in possible.items()}
+    return {
+        name: min(kinds) if len(kinds) == 1 and name in filled else "text" for name, kinds in possible.items()
+    }
 
 
 def _typed(cells: Sequence[str], kind: Kind) -> list[Any]:
@@ -165,6 +180,8 @@ def _typed(cells: Sequence[str], kind: Kind) -> list[Any]:
 def _number(cell: str) -> int | float | str | None:
     if not cell:
         return None
+    if cell in _NO_NUMBER:
+        return _NO_NUMBER[cell]
     found = _NUMBER.fullmatch(cell)
     if found is None:
         return cell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,14 @@ def test_a_file_that_cannot_be_read_is_named_in_one_line(tmp_path: Path, content
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="No such file or directory: give a CSV or Parquet file"):
         whole(tmp_path / "nothing.csv")
+
+
+def test_what_tools_write_for_no_number_leaves_a_column_of_numbers(tmp_path: Path) -> None:
+    path = csv_file(tmp_path, "a,b,c,d\n1,1.5,NA,NA\nNA,-inf,NaN,x\nnull,Infinity,NA,\n,2,,y\n")
+    found = whole(path)
+    assert found["a"] == [1, None, None, None]
+    assert found["b"] == [1.5, -math.inf, math.inf, 2]
+    assert found["c"] == ["NA", "NaN", "NA", None]
+    assert found["d"] == ["NA", "x", None, "y"]
+    (first, second) = whole(csv_file(tmp_path, "a\n3\nnan\n"))["a"]
+    assert (first, math.isnan(second)) == (3, True)
