@@ -172,6 +172,8 @@ def _spec(told: dict[str, Any]) -> LabelsSpec | None:
         return parse_labels(section)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}: give a file that can be read") from error
+    except RecursionError as error:
+        raise UsageError(f"{path}: nested too deep: give the file meant") from error
     except (ValueError, yaml.YAMLError) as error:
         raise UsageError(" ".join(f"{f'{path}: ' if path and not given else ''}{error}".split())) from error
 

@@ -184,5 +184,7 @@ def _read(path: str, key: str, parse: Callable[[bytes], T]) -> T:
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{key}: {path}: is no YAML{place}: mend it") from error
+    except RecursionError as error:
+        raise ConfigError(f"{key}: {path}: nested too deep: give the file meant") from error
     except (ValueError, UsageError) as error:
         raise ConfigError(f"{key}: {path}: {error}") from error

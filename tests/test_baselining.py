@@ -123,6 +123,7 @@ def test_show_and_diff_say_what_is_there_and_what_moved(tmp_path: Path) -> None:
         ),
         (["create", "--from", "odd.csv", "--out", "b.json"], "line 2 has 2 values for 3 columns"),
         (["show", "t.csv"], "is no baseline"),
+        (["show", "deep.json"], "is no baseline"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -136,6 +137,7 @@ def test_a_mistake_is_one_line(
     monkeypatch.delenv("SIDECAR_STORE", raising=False)
     written_csv(tmp_path / "t.csv", rows(5))
     (tmp_path / "odd.csv").write_text("a,b,c\n1,2\n")
+    (tmp_path / "deep.json").write_text('{"a":' * 50_000)
     with pytest.raises(SystemExit) as ended:
         main(["baseline", *arguments])
     said = capsys.readouterr().err
@@ -174,6 +176,8 @@ def test_a_monitor_watches_from_the_first_exchange_with_a_given_baseline(tmp_pat
         ("false_alarms: often", "false_alarms: 'often' is no budget"),
         ("decision: outputs.y >", "decision: rule"),
         ("a: [", "is no YAML in line"),
+        ("a: " + 20_000 * "[", "nested too deep"),
+        ("false_alarms: 1 per " + 400 * "9" + "w", "1,000 years"),
     ],
 )
 def test_a_watch_file_that_is_wrong_is_one_line(tmp_path: Path, watch: str, words: str) -> None:

@@ -146,7 +146,7 @@ def facts_in(name: str, stored: bytes | None) -> Facts:
         raise StoreError(f"{name}: no file of panes: its metadata lacks `sidecar`")
     try:
         facts = msgspec.json.decode(stored, type=Facts)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StoreError(f"{name}: no file of panes: {error}") from error
     if facts.format != FORMAT:
         raise StoreError(

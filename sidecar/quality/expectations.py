@@ -77,7 +77,7 @@ def read_suite(data: bytes, outputs: Collection[str] = ()) -> Imported:
         raise ValueError(f"has {len(data):,} bytes, at most {MAX_BYTES:,} are read: split the suite")
     try:
         document = msgspec.json.decode(data)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"is no JSON ({error}): give the file of an expectation suite") from error
     found = document.get("expectations") if isinstance(document, dict) else None
     if not isinstance(found, list):

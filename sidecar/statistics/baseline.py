@@ -161,7 +161,7 @@ class Baseline(msgspec.Struct, frozen=True):
         """The baseline with these bytes. Raises UsageError, phrased to follow a file's name."""
         try:
             baseline = msgspec.json.decode(data, type=cls)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise UsageError(f"is no baseline ({error}): make one with `sidecar baseline create`") from error
         if baseline.version != FORMAT:
             raise UsageError(

@@ -18,6 +18,8 @@ _UNITS_US = {
 }
 _WORDS = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
 _SHAPE = re.compile(r"\s*(\d+(?:\.\d+)?)\s+per\s+(\d+(?:\.\d+)?)?\s*([smhdw])\s*")
+LONGEST_US = 1_000 * 366 * 86_400_000_000
+MOST_ALARMS = 1e6
 REMEDY = "write a number of alarms and a time (s, m, h, d, w), for example 1 per 30d"
 
 
@@ -54,7 +56,10 @@ def parse_budget(text: str) -> Budget:
     alarms, amount = float(found[1]), float(found[2] or 1)
     if not alarms or not amount:
         raise ValueError(f"allows no alarm at all, which no test can promise: {REMEDY}")
-    return Budget(alarms, round(amount * _UNITS_US[found[3]]))
+    period_us = amount * _UNITS_US[found[3]]
+    if not 1 <= period_us <= LONGEST_US or alarms > MOST_ALARMS:
+        raise ValueError(f"is beyond a million alarms, or a time of a µs to 1,000 years: {REMEDY}")
+    return Budget(alarms, round(period_us))
 
 
 def thresholds(budget: Budget, pane_us: int, weights: Sequence[float]) -> npt.NDArray[np.float64]:

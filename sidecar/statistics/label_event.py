@@ -135,7 +135,7 @@ def _values(body: bytes) -> Iterator[Any]:
 def _json(text: bytes, where: str) -> Any:
     try:
         return msgspec.json.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{where} is no JSON: {error}") from error
 
 

@@ -210,7 +210,7 @@ class Plan:
             if document.format != FORMAT:
                 raise UsageError(f"is a plan of format {document.format}, this build reads {FORMAT}")
             plan = cls(document.baseline, document.watch, token, checks)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as error:
             raise UsageError(f"is no plan of statistics: {error}") from error
         if plan.encode() != data:
             raise UsageError("is a plan of another build: its bytes are not those that this build writes")

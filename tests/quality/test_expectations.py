@@ -164,7 +164,7 @@ def test_what_has_no_counterpart_says_why(kind: str, kwargs: dict[str, Any], rea
     ) == (0, [])
 
 
-@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"expectations": {}}', b"\xff"])
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"{}", b'{"expectations": {}}', b"\xff", b"[" * 9**6])
 def test_what_is_no_suite_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError, match=r"give the file of an expectation suite|is no expectation suite"):
         read_suite(data)

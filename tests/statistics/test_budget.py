@@ -25,7 +25,21 @@ def test_a_budget_is_read_and_said(text: str, alarms: float, period_us: int, wor
 
 
 @pytest.mark.parametrize(
-    "text", ["", "p < 0.05", "1", "1 per 30", "1 per 30y", "-1 per 3d", "0 per 3d", "1 per 0d"]
+    "text",
+    [
+        "",
+        "p < 0.05",
+        "1",
+        "1 per 30",
+        "1 per 30y",
+        "-1 per 3d",
+        "0 per 3d",
+        "1 per 0d",
+        f"1 per {'9' * 400}d",
+        f"{'9' * 400} per d",
+        "1 per 0.0000001s",
+        "1 per 99999w",
+    ],
 )
 def test_what_is_no_budget_is_refused_in_one_line_with_the_remedy(text: str) -> None:
     with pytest.raises(ValueError, match=r"for example 1 per 30d") as raised:

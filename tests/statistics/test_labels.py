@@ -144,6 +144,7 @@ def test_an_event_speaks_for_one_instance_each_or_for_all() -> None:
         (b"[]", "no labels"),
         (b"{", "is no JSON"),
         (b"\xff", "is no JSON"),
+        (b"[" * 100_000, "is no JSON"),
         (b'{"label": 1}', "label 1: names no record"),
         (b'{"record_id": "a", "key": {"name": "n", "value": "v"}, "label": 1}', "both a record_id and a key"),
         (b'{"record_id": "a"}', "neither label nor attributes"),
