@@ -18,6 +18,7 @@ from sidecar.statistics.quantity import Band, Distribution, Mean, Quantity, TwoS
 Vector = npt.NDArray[np.int64]
 
 MOST_CONTRIBUTIONS = 3
+MOST_SAID_US = 1e12 * 3.15576e13
 OUTERMOST = 3.0
 """Bins that the centre of the outermost one may lie away from the next."""
 _LARGE = ((1e12, 1e12, "trillion"), (1e9, 1e9, "billion"), (1e6, 1e6, "million"))
@@ -59,7 +60,8 @@ def _distribution(quantity: Distribution, counts: Vector) -> Change:
     reference = np.array(quantity.reference, dtype=np.int64)
     now, before = counts / max(1, counts.sum()), reference / max(1, reference.sum())
     p, q = smoothed(counts), smoothed(reference)
-    terms = (p - q) * np.log(p / q)
+    # Slots that are empty on both sides differ by the smoothing alone.
+    terms = np.where(counts + reference > 0, (p - q) * np.log(p / q), 0.0)
     parts = terms / max(float(terms.sum()), 1e-300)
     largest = [int(slot) for slot in np.argsort(-terms)[:MOST_CONTRIBUTIONS] if terms[slot] > 0]
     contributions = tuple(
@@ -80,7 +82,7 @@ def _distribution(quantity: Distribution, counts: Vector) -> Change:
         ks=kolmogorov_smirnov(counts[ordered], reference[ordered]) if has_order else None,
     )
     grown = tuple(slot for slot in largest if now[slot] > before[slot])
-    top = largest[0] if largest else 0
+    top = largest[0] if largest else int(np.argmax(reference))
     apart = top >= quantity.ordered and top not in (quantity.under, quantity.over)
     if has_order and quantity.centres and not apart:
         return _moved(quantity, counts, reference, effect, contributions, grown)
@@ -257,6 +259,8 @@ def _figure(value: float, size: float) -> str:
 
 def span(duration_us: float) -> str:
     """`8 years`, `3 hours`: a time rounded down to its largest unit."""
+    if duration_us >= MOST_SAID_US:
+        return "a trillion years"
     units = (("year", 3.15576e13), ("day", 8.64e10), ("hour", 3.6e9), ("minute", 6e7), ("second", 1e6))
     for noun, size in units:
         amount = duration_us / size
