@@ -42,6 +42,8 @@ class Known:
     again_s: float = 0.0
     """Monotonic time of the next attempt."""
     backoff: Backoff = field(default_factory=lambda: Backoff(*AGAIN))
+    stop: threading.Event = field(default_factory=threading.Event)
+    """Ends the attempt that is being made."""
 
 
 class Drainer:
@@ -63,7 +65,6 @@ class Drainer:
         self._metrics = metrics
         self._known: dict[str, Known] = {}
         self._unsure = False
-        self._stop = threading.Event()
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="drain")
         self._running: dict[str, asyncio.Future[None]] = {}
         self._parallel = parallel
@@ -89,11 +90,15 @@ class Drainer:
             del self._known[name]
         for name, pod in found.items():
             known = self._known.setdefault(name, Known(pod))
-            if name in self._running or self._unsure:
+            if self._unsure:
                 continue
             quiet = await asyncio.to_thread(self._quiet_s, name, known)
             verdict = judge(pod, pods, quiet, self._after_s)
-            if verdict is not Verdict.GONE:
+            if name in self._running:
+                if verdict is Verdict.ALIVE:
+                    # The next pod of this name has come; it cannot start without the lock.
+                    known.stop.set()
+            elif verdict is not Verdict.GONE:
                 self._known[name] = Known(pod, verdict.value)
             elif known.gone_s is None:
                 known.gone_s, known.state = time.monotonic(), "waiting"
@@ -118,13 +123,14 @@ class Drainer:
 
     async def end(self) -> None:
         """Give what is being drained its grace, and begin nothing more."""
-        self._stop.set()
+        for name in self._running:
+            self._known[name].stop.set()
         await self.settle()
         self._pool.shutdown()
 
     async def _drain(self, name: str, known: Known) -> None:
         loop = asyncio.get_running_loop()
-        arguments = (self._root / name, known.pod, self._means, SystemClock(), self._stop)
+        arguments = (self._root / name, known.pod, self._means, SystemClock(), known.stop)
         try:
             shipped = await loop.run_in_executor(self._pool, drain, *arguments)
         except JournalLocked as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,9 +12,16 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from tests.support.dead_pods import Node
+from sidecar.cluster.api import Api
+from sidecar.drain.metrics import Metrics
+from sidecar.drain_run import Means
+from sidecar.drain_shipping import Bounds
+from sidecar.drain_watch import Drainer, PodSource
+from sidecar.shipping.options import StoreOptions
+from tests.support.dead_pods import ENROL, Node
 from tests.support.kube_api import KubeApi
 from tests.support.running import model_server
+from tests.support.scripted import until
 
 PODS = "/api/v1/pods"
 
@@ -40,6 +48,16 @@ def pod(uid: str, phase: str = "Running") -> dict[str, Any]:
         "spec": {"nodeName": "n-1"},
         "status": {"phase": phase},
     }
+
+
+def held(folder: Path) -> bool:
+    """Whether somebody has the journal's lock."""
+    with (folder / "journal" / "lock").open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 async def drain(node: Node, kube: KubeApi, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -74,6 +92,34 @@ async def test_while_the_api_cannot_be_asked_nobody_is_taken_for_gone(node: Node
     assert done.returncode == 1
     assert "grant it to the service account: no journal is touched until it answers" in done.stderr
     assert node.left() == [node.place("u-1").name]
+
+
+async def test_a_pod_that_comes_back_gets_its_journal_back_from_the_drainer(
+    node: Node, kube: KubeApi, tmp_path: Path
+) -> None:
+    """A StatefulSet's, on a claim, while the store is away."""
+    await asyncio.to_thread(node.dead, "u-1", 5)
+    folder = node.place("u-1")
+    by_name = folder.with_name("risk_fraud-0")
+    folder.rename(by_name)
+    node.store.rename(tmp_path / "away")
+    node.store.write_text("no folder")
+    means = Means((str(node.store),), StoreOptions(), enroller=ENROL, bounds=Bounds(60.0, 0.5))
+    async with Api(kube.access) as api:
+        drainer = Drainer(by_name.parent, means, 0.0, PodSource(api, None), Metrics())
+        await drainer.look()
+        drainer.work()
+        await until(lambda: held(by_name))
+        successor = pod("u-2")
+        successor["metadata"]["name"] = "fraud-0"
+        await kube.put(PODS, successor)
+        await drainer.look()
+        async with asyncio.timeout(20):
+            await drainer.settle()
+        assert not held(by_name)
+        await drainer.look()
+        assert drainer.journals[by_name.name].state == "alive"
+        await drainer.end()
 
 
 async def test_a_node_without_an_api_is_a_usage_error(node: Node) -> None:

@@ -47,8 +47,15 @@ def pods_of(objects: Iterable[Mapping[str, Any]]) -> Pods:
 
 
 def judge(folder: PodFolder, pods: Pods | None, quiet_s: float, after_s: float) -> Verdict:
-    """What the pods that there are say, listed after the folder was seen; without them, its last write."""
-    if pods is None:
-        return Verdict.GONE if quiet_s >= after_s else Verdict.QUIET
-    known = folder.uid in pods.uids if folder.uid else (folder.namespace, folder.pod) in pods.names
-    return Verdict.ALIVE if known else Verdict.GONE
+    """What the pods that there are say, listed after the folder was seen; without them, its last write.
+
+    A folder without a uid must have been quiet besides: between a pod and the
+    next one of its name there may be seconds, and the next one needs the lock.
+    """
+    if pods is not None:
+        known = folder.uid in pods.uids if folder.uid else (folder.namespace, folder.pod) in pods.names
+        if known:
+            return Verdict.ALIVE
+        if folder.uid:
+            return Verdict.GONE
+    return Verdict.GONE if quiet_s >= after_s else Verdict.QUIET

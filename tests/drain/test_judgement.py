@@ -66,6 +66,12 @@ def test_a_successor_of_the_same_name_is_another_pod() -> None:
     assert judge(BY_NAME, pods, 0.0, AFTER_S) is Verdict.ALIVE, "it takes the folder over itself"
 
 
+def test_a_folder_that_the_next_pod_of_the_name_takes_over_must_have_been_quiet_too() -> None:
+    assert judge(BY_NAME, pods_of([]), AFTER_S - 1, AFTER_S) is Verdict.QUIET
+    assert judge(BY_NAME, pods_of([]), AFTER_S, AFTER_S) is Verdict.GONE
+    assert judge(FOLDER, pods_of([]), 0.0, AFTER_S) is Verdict.GONE
+
+
 def test_without_the_api_only_time_tells() -> None:
     assert judge(FOLDER, None, AFTER_S - 1, AFTER_S) is Verdict.QUIET
     assert judge(FOLDER, None, AFTER_S, AFTER_S) is Verdict.GONE
