@@ -27,7 +27,7 @@ class Annotator:
         """`may` is asked before every write; `count` is told what came of each: written, conflict, gone."""
         self._api, self._annotation, self._text_for = api, annotation, text_for
         self._count, self._may = count, may
-        self._pace = pace or Pace(20, 50)
+        self._pace = pace or Pace(50, 100)
 
     async def write(self, pod: Object) -> None:
         """Bring the pod up to date. Twice is as once. Raises ClusterError."""
