@@ -106,10 +106,11 @@ def _alarms(each: SeriesReport) -> str:
 
 
 def _drawn(each: SeriesReport, changes: dict[str, Change]) -> str:
-    alarmed = {alarm.quantity for alarm in each.alarms if alarm.active}
+    active = [alarm.quantity for alarm in each.alarms if alarm.active]
+    alarmed = {name: place for place, name in enumerate(active)}
 
-    def order(quantity: Quantity) -> tuple[bool, float]:
-        return quantity.name not in alarmed, -(changes[quantity.name].effect.psi or 0.0)
+    def order(quantity: Quantity) -> tuple[int, float]:
+        return alarmed.get(quantity.name, len(active)), -(changes[quantity.name].effect.psi or 0.0)
 
     shown = sorted(each.run.plan.quantities, key=order)[:QUANTITIES_DRAWN]
     left = len(each.run.plan.quantities) - len(shown)

@@ -263,6 +263,42 @@ def test_drift_says_what_moved_and_checks(store: Path, tmp_path: Path) -> None:
     assert text.count("aria-label=") == 2 * len(by_name)
 
 
+def test_what_the_model_answers_comes_before_what_it_was_asked(tmp_path: Path) -> None:
+    """Incomes move further and first, scores later: on the page, in the text and in the JSON alike."""
+    root = tmp_path / "both"
+    root.mkdir()
+    pod, chance = Pod("pod-0", baseline(), open_store(str(root))), random.Random(8)
+    for minute in range(60):
+        moved = 30 if minute >= 20 else 0
+        scores = 0.4 if minute >= 25 else 0.0
+        pod.minute(
+            minute,
+            [
+                (
+                    round(chance.gauss(50 + moved, 10), 2),
+                    "north" if n % 2 else "south",
+                    chance.random() ** (1 - scores),
+                )
+                for n in range(60)
+            ],
+        )
+    pod.ship(final=True)
+    page = tmp_path / "drift.html"
+    ran = sidecar("drift", "--store", root, "--json", "--html", page)
+    (series,) = json.loads(ran.out)["series"]
+    found = [(each["severity"], each["quantity"]) for each in series["alarms"]]
+    assert [name for severity, name in found if severity == "critical"][:2] == [
+        "outputs.score",
+        "inputs.income",
+    ]
+    ids = [each["id"] for each in series["alarms"]]
+    text, html = sidecar("drift", "--store", root).out, page.read_text()
+    for shown in (text, html):
+        places = [shown.index(each) for each in ids]
+        assert places == sorted(places)
+    assert html.index("<h3><span>outputs.score<") < html.index("<h3><span>inputs.income<")
+
+
 def test_a_span_counts_the_panes_that_begin_in_it(store: Path) -> None:
     since, until = T0_US + 10 * MINUTE_US, T0_US + 25 * MINUTE_US
     ran = sidecar(
