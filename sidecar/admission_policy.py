@@ -14,36 +14,17 @@ from sidecar.inject.policy import SINCE, policy
 from sidecar.inject.settings import read
 from sidecar.inject.stream import Basis
 from sidecar.inject.surroundings import Surroundings
-from sidecar.injecting import IMAGE, KubernetesVersion, check_given, sources
+from sidecar.injecting import IMAGE, basis_options, check_given, sources
 
 
 @click.command(name="admission-policy")
-@click.option(
-    "--defaults",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="ConfigMap `sidecar-defaults`, or a YAML mapping of the same keys; a later one wins.",
-)
-@click.option(
-    "--set", "given", multiple=True, metavar="KEY=VALUE", help="One such key; wins over --defaults."
-)
-@click.option("--image", metavar="IMAGE", help=f"The sidecar's image. [default: {IMAGE}]")
-@click.option(
-    "--kubernetes-version",
-    "version",
-    type=KubernetesVersion(),
-    default="1.36",
-    show_default=True,
-    help="Of the oldest node.",
-)
+@basis_options("1.36")
 @click.option(
     "--api-version",
     "api",
     type=click.Choice(list(SINCE)),
     help="Of admissionregistration.k8s.io. [default: the newest that --kubernetes-version has]",
 )
-@click.option("--openshift", is_flag=True, help="The cluster is OpenShift.")
 @click.option("--name", default="sidecar-inject", show_default=True, help="Of the policy.")
 @click.option(
     "--namespace-label",

@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from sidecar.alarm_notice import notice_of
 from sidecar.alert_options import courier, rate, secret, targets
 from sidecar.alerting.courier import Courier
 from sidecar.alerting.notice import Notice
@@ -151,18 +152,5 @@ class Adviser:
         alarm = own.alarm
         # Two pods may have an alarm of one quantity at one time, and each speaks for itself.
         named = "\n".join((self._place, own.route, own.model, own.digest, own.plan, alarm.id))
-        return Notice(
-            sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:16],
-            own.model,
-            own.digest,
-            alarm.state,
-            alarm.severity,
-            alarm.quantity,
-            alarm.sentence,
-            alarm.since_us,
-            alarm.opened_us,
-            alarm.updated_us,
-            alarm.resolved_us,
-            msgspec.to_builtins(alarm),
-            advisory_of=f"{self._place}/{own.route}",
-        )
+        key = sha256(named.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return notice_of(alarm, key, own.model, own.digest, advisory_of=f"{self._place}/{own.route}")

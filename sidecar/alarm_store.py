@@ -174,21 +174,3 @@ class AlarmStore:
 def folder(model: str, digest: str) -> str:
     """Where alarms of a model and digest are."""
     return f"{ALARMS}/model={path_safe(model)}/digest={path_safe(digest.replace(':', '-'))}"
-
-
-def notice_of(series: Series, alarm: Alarm) -> Notice:
-    """What is told of an alarm in its present state."""
-    return Notice(
-        alarm.id,
-        series.model,
-        series.digest,
-        alarm.state,
-        alarm.severity,
-        alarm.quantity,
-        alarm.sentence,
-        alarm.since_us,
-        alarm.opened_us,
-        alarm.updated_us,
-        alarm.resolved_us,
-        msgspec.to_builtins(alarm),
-    )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import difflib
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
@@ -20,6 +20,7 @@ from sidecar.inject.stream import Basis, Injected, inject_documents
 from sidecar.inject.surroundings import Surroundings
 from sidecar.inject.yaml_nodes import ManifestError
 
+Command = TypeVar("Command", bound=Callable[..., Any])
 IMAGE = f"sidecar:{__version__}"
 MOST_BYTES = 64 * 2**20
 """Of one file."""
@@ -40,29 +41,43 @@ class KubernetesVersion(click.ParamType):  # type: ignore[type-arg]
         return int(major), int(minor)
 
 
+def basis_options(version: str) -> Callable[[Command], Command]:
+    """The options that say with what is injected, and into which cluster; `version` is the default."""
+    options = (
+        click.option(
+            "--defaults",
+            multiple=True,
+            metavar="FILE",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="ConfigMap `sidecar-defaults`, or a YAML mapping of the same keys; a later one wins.",
+        ),
+        click.option(
+            "--set", "given", multiple=True, metavar="KEY=VALUE", help="One such key; wins over --defaults."
+        ),
+        click.option("--image", metavar="IMAGE", help=f"The sidecar's image. [default: {IMAGE}]"),
+        click.option(
+            "--kubernetes-version",
+            "version",
+            type=KubernetesVersion(),
+            default=version,
+            show_default=True,
+            help="Of the oldest node.",
+        ),
+        click.option("--openshift", is_flag=True, help="The cluster is OpenShift."),
+    )
+
+    def add(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
 @click.command()
 @click.option("-f", "--filename", "files", multiple=True, metavar="FILE", help="Manifest, `-` for stdin.")
-@click.option(
-    "--defaults",
-    multiple=True,
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="ConfigMap `sidecar-defaults`, or a YAML mapping of the same keys; a later one wins.",
-)
-@click.option(
-    "--set", "given", multiple=True, metavar="KEY=VALUE", help="One such key; wins over --defaults."
-)
-@click.option("--image", metavar="IMAGE", help=f"The sidecar's image. [default: {IMAGE}]")
-@click.option(
-    "--kubernetes-version",
-    "version",
-    type=KubernetesVersion(),
-    default="1.33",
-    show_default=True,
-    help="Of the oldest node.",
-)
+@basis_options("1.33")
 @click.option("--pod-security", type=click.Choice(LEVELS), help="Enforced level of the namespace.")
-@click.option("--openshift", is_flag=True, help="The cluster is OpenShift.")
 @click.option("--diff", "as_diff", is_flag=True, help="What would change, instead of the manifests.")
 @click.option("--json", "as_json", is_flag=True, help="What was done to which workload, with the patches.")
 @click.option("--strict", is_flag=True, help="Exit 1 when a workload could not be injected.")

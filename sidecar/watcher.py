@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from sidecar.alarm_store import TAKE_OVER_US, AlarmStore, Told, notice_of
+from sidecar.alarm_notice import notice_of
+from sidecar.alarm_store import TAKE_OVER_US, AlarmStore, Told
 from sidecar.alerting.notice import Notice
 from sidecar.archive.source import Source
 from sidecar.clock import Clock
@@ -309,7 +310,8 @@ class Watcher:
         if self._tell is None:
             return
         for alarm in self._alarms_of(series, run):
-            notice = notice_of(series, run.named(alarm))
+            named = run.named(alarm)
+            notice = notice_of(named, named.id, series.model, series.digest)
             known = self._told.get(notice.key)
             if known is None or (not known.done and known.at_us < now_us - TAKE_OVER_US):
                 known = self._told[notice.key] = self._alarms.claim(series, notice, self._instance, now_us)

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.bench.processes import free_port
 from tests.support.commands import sidecar
 from tests.support.kube_api import KubeApi
 from tests.support.model_pods import (
@@ -34,20 +30,11 @@ from tests.support.model_pods import (
     namespace,
     running,
 )
+from tests.support.replica import PATIENCE_S, Replica, until
 from tests.support.running import model_server, running_sidecar
 
 Object = dict[str, Any]
 DIGEST = "sidecar.dev/digest"
-PATIENCE_S = 30.0
-
-
-async def until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> None:
-    try:
-        async with asyncio.timeout(patience_s):
-            while not condition():
-                await asyncio.sleep(0.05)
-    except TimeoutError:
-        pytest.fail(f"waited {patience_s:g} s: {what}")
 
 
 async def furnish(server: KubeApi) -> None:
@@ -65,52 +52,10 @@ async def kube(tmp_path: Path) -> AsyncIterator[KubeApi]:
         yield server
 
 
-class Replica:
+class Controller(Replica):
     """One `sidecar controller`."""
 
-    def __init__(self, kube: KubeApi, name: str, token: Path, more: tuple[str, ...]) -> None:
-        self.kube, self.name = kube, name
-        self.path = kube.folder / f"{name}.log"
-        self.admin = free_port()
-        self.command = [
-            *(sys.executable, "-m", "sidecar.cli", "controller", "--identity", name, "--every", "1s"),
-            *("--admin", f"127.0.0.1:{self.admin}", "--log-format", "text", "--through", "api"),
-            *("--api", kube.access.url, "--token-file", str(token), "--ca-file", str(kube.access.ca_file)),
-            *more,
-        ]
-        self.session = aiohttp.ClientSession()
-
-    async def start(self) -> None:
-        with self.path.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdout=log, stderr=log)
-
-    @property
-    def log(self) -> str:
-        return self.path.read_text()
-
-    async def end(self) -> int:
-        """The exit code after SIGTERM."""
-        self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.process.wait()
-
-    async def ask(self, path: str) -> tuple[int, str]:
-        try:
-            async with self.session.get(f"http://127.0.0.1:{self.admin}{path}") as answer:
-                return answer.status, await answer.text()
-        except aiohttp.ClientError:
-            return 0, ""
-
-    async def ready(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.ask("/readyz"))[0] != 200:
-                assert self.process.returncode is None, self.log
-                await asyncio.sleep(0.05)
-
-    async def metric(self, line: str) -> float | None:
-        _, text = await self.ask("/metrics")
-        found = [each.split()[-1] for each in text.splitlines() if each.startswith(line)]
-        return float(found[0]) if found else None
+    COMMAND = ("controller", "--every", "1s", "--through", "api")
 
     async def tells(self, line: str, value: float | None) -> None:
         found: float | None = None
@@ -122,22 +67,9 @@ class Replica:
             pytest.fail(f"{line} is {found}, not {value}")
 
 
-@asynccontextmanager
-async def controller(kube: KubeApi, name: str = "a", *more: str) -> AsyncIterator[Replica]:
-    """Started, not necessarily ready. Each has a token of its own, which tells its writes."""
-    token = kube.folder / f"token-{name}"
-    token.write_text(f"token-{name}")
-    kube.tokens.add(f"token-{name}")
-    one = Replica(kube, name, token, more)
-    try:
-        await one.start()
-        yield one
-        assert "Traceback" not in one.log
-    finally:
-        await one.session.close()
-        if one.process.returncode is None:
-            one.process.kill()
-            await one.process.wait()
+def controller(kube: KubeApi, name: str = "a", *more: str) -> AbstractAsyncContextManager[Controller]:
+    """Started, not necessarily ready."""
+    return Controller.started(kube, name, *more)
 
 
 def digest(kube: KubeApi, name: str, of: str = "risk") -> list[tuple[str, int]]:

@@ -8,10 +8,9 @@ import gc
 import json
 import signal
 import ssl
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from sidecar.webhook_knowledge import ClusterKnowledge
 from tests.bench.processes import free_port
 from tests.support.commands import sidecar
 from tests.support.kube_api import KubeApi
+from tests.support.replica import PATIENCE_S, Replica, until
 
 Object = dict[str, Any]
 NAMESPACES, CONFIG_MAPS, SERVICES = (f"/api/v1/{name}" for name in ("namespaces", "configmaps", "services"))
@@ -34,14 +34,6 @@ SECRETS = "/api/v1/secrets"
 CONFIGURATIONS = "/apis/admissionregistration.k8s.io/v1/mutatingwebhookconfigurations"
 LEASES = "/apis/coordination.k8s.io/v1/leases"
 NAME = "sidecar-webhook.sidecar-system.svc"
-PATIENCE_S = 30.0
-
-
-async def until(condition: Callable[[], Any], what: str) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not condition():
-            await asyncio.sleep(0.05)
-    assert condition(), what
 
 
 def defaults(namespace: str, **texts: str) -> Object:
@@ -74,49 +66,22 @@ async def kube(tmp_path: Path) -> AsyncIterator[KubeApi]:
         yield server
 
 
-class Replica:
-    """One `sidecar webhook`, and the API server's and kubelet's calls to it."""
+class Webhook(Replica):
+    """One `sidecar webhook`, and the API server's calls to it."""
 
-    def __init__(self, kube: KubeApi, name: str, token: Path, more: tuple[str, ...]) -> None:
-        self.kube, self.name = kube, name
-        self.log = kube.folder / f"{name}.log"
-        self.port, self.admin = free_port(), free_port()
-        self.command = [
-            *(sys.executable, "-m", "sidecar.cli", "webhook", "--identity", name),
-            *("--listen", f"127.0.0.1:{self.port}", "--admin", f"127.0.0.1:{self.admin}"),
-            *("--api", kube.access.url, "--token-file", str(token), "--ca-file", str(kube.access.ca_file)),
-            *("--image", "registry.example/sidecar:9", "--log-format", "text", *more),
-        ]
-        self.session = aiohttp.ClientSession()
+    COMMAND = ("webhook", "--image", "registry.example/sidecar:9")
 
-    async def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(*self.command, stdout=log, stderr=log)
-
-    async def end(self) -> int:
-        """The exit code after SIGTERM, as kubelet sends it."""
-        if self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-        async with asyncio.timeout(PATIENCE_S):
-            return await self.process.wait()
-
-    async def ask(self, path: str) -> tuple[int, str]:
-        """Status and text of the admin port; (0, "") when nobody answers."""
-        try:
-            async with self.session.get(f"http://127.0.0.1:{self.admin}{path}") as answer:
-                return answer.status, await answer.text()
-        except aiohttp.ClientError:
-            return 0, ""
+    def __init__(self, kube: KubeApi, name: str, more: tuple[str, ...]) -> None:
+        self.port = free_port()
+        super().__init__(kube, name, ("--listen", f"127.0.0.1:{self.port}", *more))
 
     async def ready(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.ask("/readyz"))[0] != 200 or "listens on" not in self.log.read_text():
-                assert self.process.returncode is None, self.log.read_text()
-                await asyncio.sleep(0.05)
+        await super().ready()
+        await until(lambda: "listens on" in self.log, "its address")
 
-    async def metric(self, line: str) -> float:
-        _, text = await self.ask("/metrics")
-        return float(next((each.split()[-1] for each in text.splitlines() if each.startswith(line)), 0))
+    async def counted(self, line: str) -> float:
+        """The value of a sample, 0 while there is none."""
+        return await self.metric(line) or 0.0
 
     @property
     def trust(self) -> bytes:
@@ -155,21 +120,9 @@ class Replica:
         return response
 
 
-@asynccontextmanager
-async def replica(kube: KubeApi, name: str = "a", *more: str) -> AsyncIterator[Replica]:
-    """Started, not necessarily ready. Each has a token of its own, which tells its writes."""
-    token = kube.folder / f"token-{name}"
-    token.write_text(f"token-{name}")
-    kube.tokens.add(f"token-{name}")
-    one = Replica(kube, name, token, more)
-    try:
-        await one.start()
-        yield one
-    finally:
-        await one.session.close()
-        if one.process.returncode is None:
-            one.process.kill()
-            await one.process.wait()
+def replica(kube: KubeApi, name: str = "a", *more: str) -> AbstractAsyncContextManager[Webhook]:
+    """Started, not necessarily ready."""
+    return Webhook.started(kube, name, *more)
 
 
 def pod(**spec: Any) -> Object:
@@ -227,8 +180,8 @@ async def test_what_is_not_to_be_injected_is_admitted_as_it_is_and_counted(kube:
         assert "patch" not in response
         assert response["warnings"][0].startswith("sidecar: not injected: hostNetwork")
         assert "patch" not in await webhook.review(pod(), of="other")
-        assert await webhook.metric('sidecar_webhook_reviews_total{outcome="refused"}') == 1
-        assert await webhook.metric('sidecar_webhook_reviews_total{outcome="opted_out"}') == 1
+        assert await webhook.counted('sidecar_webhook_reviews_total{outcome="refused"}') == 1
+        assert await webhook.counted('sidecar_webhook_reviews_total{outcome="opted_out"}') == 1
 
 
 async def test_what_is_no_review_is_an_error_and_the_next_one_is_answered(kube: KubeApi) -> None:
@@ -241,8 +194,8 @@ async def test_what_is_no_review_is_an_error_and_the_next_one_is_answered(kube: 
         status, answer = await webhook.post(b'"' + b"x" * (5 * 2**20) + b'"')
         assert (status, answer) == (413, {"error": "the review is too large"})
         assert "patch" in await webhook.review(pod())
-        assert await webhook.metric('sidecar_webhook_reviews_total{outcome="malformed"}') == 5
-        assert await webhook.metric('sidecar_webhook_reviews_total{outcome="oversize"}') == 1
+        assert await webhook.counted('sidecar_webhook_reviews_total{outcome="malformed"}') == 5
+        assert await webhook.counted('sidecar_webhook_reviews_total{outcome="oversize"}') == 1
 
 
 async def test_health_comes_before_readiness_which_waits_for_the_cluster(kube: KubeApi) -> None:
@@ -252,8 +205,8 @@ async def test_health_comes_before_readiness_which_waits_for_the_cluster(kube: K
             while (await webhook.ask("/readyz")) != (503, "ConfigMaps sidecar-defaults are not read yet\n"):
                 await asyncio.sleep(0.05)
         assert await webhook.ask("/healthz") == (200, "ok\n")
-        assert await webhook.metric("sidecar_webhook_api_failures") >= 1
-        assert "is forbidden: grant it to the service account" in webhook.log.read_text()
+        assert await webhook.counted("sidecar_webhook_api_failures") >= 1
+        assert "is forbidden: grant it to the service account" in webhook.log
         kube.forbidden = set()
         await webhook.ready()
 
@@ -283,7 +236,7 @@ async def test_on_sigterm_it_turns_unready_answers_what_still_comes_and_gives_th
                 await asyncio.sleep(0.02)
         assert "patch" in await webhook.review(pod())
         assert await webhook.end() == 0
-        assert "Traceback" not in webhook.log.read_text()
+        assert "Traceback" not in webhook.log
         lease = kube.get(LEASES, "sidecar-webhook", "sidecar-system")
         assert lease is not None
         assert lease["spec"]["holderIdentity"] == ""
@@ -316,7 +269,7 @@ async def test_the_leader_alone_keeps_certificate_and_trust_and_another_takes_ov
             assert "patch" in await first.review(pod())
             assert "patch" in await second.review(pod())
             leading = "sidecar_webhook_leader"
-            assert (await first.metric(leading), await second.metric(leading)) == (1, 0)
+            assert (await first.counted(leading), await second.counted(leading)) == (1, 0)
             # Someone applies the manifests again, and the bundle is gone.
             before = first.trust
             bare = {"service": {"name": "sidecar-webhook"}}
@@ -342,7 +295,7 @@ async def test_a_certificate_that_is_gone_is_replaced_under_way(kube: KubeApi) -
         await kube.delete(SECRETS, "sidecar-webhook-tls", "sidecar-system")
         assert "patch" in await webhook.review(pod()), "the last certificate stays in use"
         async with asyncio.timeout(PATIENCE_S + 30):
-            while await webhook.metric("sidecar_webhook_certificate_loads_total") < 2:
+            while await webhook.counted("sidecar_webhook_certificate_loads_total") < 2:
                 await asyncio.sleep(0.2)
         assert webhook.trust != old
         assert "patch" in await webhook.review(pod())
@@ -358,7 +311,7 @@ async def test_a_certificate_that_ran_out_while_nobody_served_is_replaced_at_onc
     async with replica(kube) as webhook:
         await webhook.ready()
         async with asyncio.timeout(SETTLE_S - 2):
-            while await webhook.metric("sidecar_webhook_certificate_expiry_seconds") < time.time():
+            while await webhook.counted("sidecar_webhook_certificate_expiry_seconds") < time.time():
                 await asyncio.sleep(0.1)
         assert "patch" in await webhook.review(pod())
         assert old.authority not in webhook.trust, "an authority that has run out is not kept"
@@ -377,12 +330,12 @@ async def test_files_of_cert_manager_are_served_and_followed(kube: KubeApi, tmp_
     write()
     (folder / "tls.key").write_bytes(make([NAME], utc_now()).key)
     async with replica(kube, "a", "--certificates", str(folder)) as webhook:
-        await until(lambda: "certificate and key do not fit" in webhook.log.read_text(), "a key of another's")
+        await until(lambda: "certificate and key do not fit" in webhook.log, "a key of another's")
         assert (await webhook.ask("/readyz"))[0] == 503
         for loads in (1, 2):
             authority = write()
             async with asyncio.timeout(PATIENCE_S):
-                while await webhook.metric("sidecar_webhook_certificate_loads_total") < loads:
+                while await webhook.counted("sidecar_webhook_certificate_loads_total") < loads:
                     await asyncio.sleep(0.1)
             await webhook.ready()
             assert (await webhook.post(b"{}", trust=authority))[0] == 400
