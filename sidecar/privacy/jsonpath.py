@@ -57,6 +57,9 @@ class Path:
         """Where the query matches, each place once. Raises Unresolved."""
         if self._steps is not None:
             return self._walk(value, self._steps)
+        if not isinstance(value, dict | list):
+            # Nothing is below it; and the library would read a text as JSON.
+            return []
         try:
             return self._resolve(value)
         except self._failures as error:

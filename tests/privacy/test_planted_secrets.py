@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sidecar.privacy.redact import Redaction
@@ -216,6 +216,8 @@ def test_a_regular_expression_in_free_text(before: str, after: str, spell: Write
 
 @settings(max_examples=100, deadline=None)
 @given(plain_json, st.sampled_from(["body:$..none_of_them=mask", "regex:Zoë Q=mask", "query:none=drop"]))
+@example("[", "body:$..none_of_them=mask")
+@example('{"none_of_them": 1}', "body:$..none_of_them=mask")
 def test_whatever_no_rule_names_comes_back_identical(value: object, rule: str) -> None:
     body = json.dumps(value).encode()
     asked = request(body)
