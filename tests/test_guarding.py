@@ -419,7 +419,7 @@ def test_a_failed_step_is_shown_by_its_kind(
 ) -> None:
     settings = Rig(tmp_path, redact=redact).settings
     handover = Handover(settings, BOOT, START_US, "", {}, [], [], -1, -1)
-    worker = Worker(handover, ManualClock(), None, None)  # type: ignore[arg-type]
+    worker = Worker(handover, ManualClock(), None, None, None)  # type: ignore[arg-type]
     analyst = Stuck(worker.stop)
     try:
         worker._work(analyst)  # type: ignore[arg-type]
