@@ -88,6 +88,12 @@ async def table(kube: KubeApi, *more: object) -> tuple[int, dict[str, Object], s
     return ran.code, {each["pod"]: each for each in json.loads(ran.out)["pods"]}, ran.err
 
 
+@pytest.fixture(autouse=True)
+def of_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where tests run side by side, their runner says how wide the terminal is."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 # What it says of pods
 
 
