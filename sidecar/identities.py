@@ -100,7 +100,7 @@ class Identities:
         return True
 
     def _admits(self, number: int, exchange: Exchange, known: Knowledge) -> bool:
-        if exchange.outcome in _UNANSWERED:
+        if exchange.outcome in _UNANSWERED or exchange.first_byte_ns < 0:
             return True
         self._answered_us.setdefault(number, _answered_us(exchange))
         self._changed |= self._settle(known, 0, anew=True)
@@ -168,16 +168,20 @@ class Identities:
             others = [claim for holder, claim in claimed.items() if holder != number]
             since_us = self._earliest_us if number == 0 else epoch.since_us
             found = answering(containers, since_us, answered_us, others) or self._told.get(number)
-            if found is not None and over(containers, found.container_id, answered_us):
+            # Only an answer tells that one had ended: what was read to its end may be about to be read again.
+            seen_us = self._answered_us.get(number, 0)
+            if found is not None and over(containers, found.container_id, seen_us):
                 # It had ended without ever listening when another answered, of which nothing is told yet.
                 found = None
                 claimed.pop(number, None)
                 self._told.pop(number, None)
+            held = epoch.container.container_id if epoch.container is not None else None
+            if found is None and (held or epoch.image_digest) and over(containers, held, seen_us):
+                # What the spec pins is that of the first container, which is over if any is.
                 self._passed.discard(number)
-                if epoch.container is not None:
-                    unclaimed = replace(epoch, image_digest=None, source="unknown", container=None)
-                    mine[number] = self._put(known, unclaimed)
-                    changed.add(number)
+                unclaimed = replace(epoch, image_digest=None, source="unknown", container=None)
+                mine[number] = self._put(known, unclaimed)
+                changed.add(number)
             if found is not None:
                 claimed[number] = found.container_id
             # Which container it was may be known before its image is.

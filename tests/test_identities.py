@@ -14,7 +14,7 @@ from sidecar.identity.facts import Facts
 from sidecar.identity.kubernetes import digest_text
 from sidecar.identity.spans import Span, spans
 from sidecar.journal.reader import Segment
-from sidecar.records import Container, Entry, Epoch, Exchange, Outcome, Position
+from sidecar.records import NEVER, Container, Entry, Epoch, Exchange, Outcome, Position
 from sidecar.shipping.knowledge import Knowledge, Tree
 
 S = 1_000_000
@@ -214,6 +214,26 @@ def test_a_container_that_ended_without_listening_gives_its_image_to_nobody(numb
     assert rig.digest(number) == digest("c")
 
 
+def test_a_pinned_digest_is_not_that_of_whoever_answers_after_a_container_has_failed() -> None:
+    rig = Rig(pinned=digest("b"))
+    rig.facts.tell([ran("b", 1, 3)])
+    rig.clock.advance(20)
+    assert not rig.take(rig.exchange(0))
+    assert rig.digest(0) is None
+
+
+def test_a_restarted_analyst_that_has_read_nothing_yet_takes_nothing_back() -> None:
+    rig = Rig()
+    rig.facts.tell([ran("a", -100)])
+    assert rig.take(rig.exchange(0))
+    rig.clock.advance(30)
+    rig.facts.tell([ran("a", -100, 10)])
+    rig.identities = Identities(rig.facts, BOOT, ROUTE, rig.clock, 30, 0)
+    rig.identities.settle(rig.known, rig.clock.wall_us())
+    container = rig.known.epochs[BOOT, ROUTE, 0].container
+    assert container is not None
+
+
 def test_what_was_filed_under_a_container_that_had_ended_by_then_is_filed_anew() -> None:
     rig = Rig()
     rig.known.trees[f"{BOOT}.{ROUTE}"] = Tree("o", BOOT, [3], epochs=[0])
@@ -249,6 +269,22 @@ def test_a_503_waits_for_nobody_and_tells_nothing_of_the_model() -> None:
     refused = rig.exchange(1, outcome=Outcome.UPSTREAM_ERROR)
     assert rig.take(rig.change(1), refused)
     assert not rig.take(refused, rig.exchange(1)), "the answer behind it waits"
+
+
+def test_a_request_that_was_given_up_before_the_model_came_does_not_say_when_it_answered() -> None:
+    rig = Rig()
+    rig.facts.tell([ran("a", -100)])
+    assert rig.take(rig.exchange(0))
+    rig.clock.advance(10)
+    given_up = rig.exchange(1, outcome=Outcome.CLIENT_ABORT)
+    given_up.first_byte_ns = NEVER
+    assert rig.take(rig.change(1), given_up)
+    rig.clock.advance(10)
+    answer = rig.exchange(1)
+    assert not rig.take(answer)
+    rig.facts.tell([ran("b", 15, restarts=1)])
+    assert rig.take(answer)
+    assert rig.digest(1) == digest("b")
 
 
 def test_what_is_known_is_known_at_once_when_the_journal_is_read_again() -> None:

@@ -177,9 +177,9 @@ def answering(
     return found if found is not None and doubtful <= {found.image_id} else None
 
 
-def over(containers: Iterable[Container], container_id: str, at_us: int) -> bool:
-    """Whether a container is told to have ended before a moment."""
-    return any(each.container_id == container_id and _over(each, at_us) for each in containers)
+def over(containers: Iterable[Container], container_id: str | None, at_us: int) -> bool:
+    """Whether a container, or any with None, is told to have ended before a moment."""
+    return any(container_id in (None, each.container_id) and _over(each, at_us) for each in containers)
 
 
 def _over(container: Container, at_us: int) -> bool:

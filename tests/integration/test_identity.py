@@ -342,6 +342,7 @@ def test_whoever_dies_while_the_container_is_replaced_no_record_gets_the_others_
         told.write()
         with Asking(running.port) as asking:
             asking.until_more("a")
+            time.sleep(1.1)  # statuses tell seconds: what lies within one cannot be told apart
             # The recorder is dead from before one's end until after the other's start.
             pod.stop()
             assert running.kill(Global.RECORDER_PID)
@@ -408,3 +409,67 @@ def test_a_pinned_digest_holds_until_the_container_is_another(tmp_path: Path, po
         assert running.stop() == 0
     assert set(labels(running.store)) == {("a", digest_of("a")), ("b", None)}
     verified(running.store)
+
+
+def test_a_model_that_fails_until_its_image_is_another_gives_that_ones_answers_no_digest(
+    tmp_path: Path, pod: ModelPod
+) -> None:
+    told = Annotations(tmp_path / "pod")
+    with running_sidecar(
+        tmp_path,
+        pod.port,
+        identity="downward",
+        identity_file=str(told.file),
+        identity_wait="1s",
+        batch_age="1s",
+        image_digest=digest_of("a"),
+    ) as running:
+        for name in ("a", "a.2"):
+            pod.fail(name)
+            told.annotate(pod)
+        told.write()
+        until(lambda: metric(running, "sidecar_identity_news_total") >= 1, "the news of the failures")
+        time.sleep(2.1)  # statuses tell seconds
+        pod.start("b")
+        with Asking(running.port) as asking:
+            asking.until_more("b")
+            until(lambda: ("b", None) in labels(running.store), "answers of which nobody told")
+            told.annotate(pod)
+            told.write()
+            until(lambda: ("b", digest_of("b")) in labels(running.store), "answers of which was told")
+            pod.restart("c")
+            asking.until_more("c")
+            until(lambda: ("c", None) in labels(running.store), "answers of the next model")
+        assert running.stop() == 0
+    wrong = {
+        (name, digest) for name, digest in labels(running.store) if digest not in (None, digest_of(name))
+    }
+    assert wrong == set()
+    verified(running.store)
+
+
+def test_the_pinned_digest_is_not_that_of_a_later_container_for_the_next_boot_either(
+    tmp_path: Path, pod: ModelPod
+) -> None:
+    told = Annotations(tmp_path / "pod")
+    running = Sidecar(
+        tmp_path,
+        pod.port,
+        identity="downward",
+        identity_file=str(told.file),
+        identity_wait="1s",
+        image_digest=digest_of("a"),
+    )
+    try:
+        pod.start("a")
+        with Asking(running.start().port) as asking:
+            asking.until_more("a")
+            pod.restart("b")
+            asking.until_more("b")
+        assert running.stop() == 0
+        with Asking(running.start().port) as asking:
+            asking.until_more("b")
+        assert running.stop() == 0
+    finally:
+        running.end()
+    assert set(labels(running.store)) == {("a", digest_of("a")), ("b", None)}

@@ -36,6 +36,19 @@ class ModelPod:
 
     def start(self, name: str) -> None:
         """The next container, of another image where the name is another."""
+        self._run(name)
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(SERVER), str(self.port), name], stdout=subprocess.PIPE
+        )
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline()
+
+    def fail(self, name: str) -> None:
+        """The next container, which ends without ever having listened."""
+        self._run(name)
+        self.stop()
+
+    def _run(self, name: str) -> None:
         status = self.status
         count = status["restartCount"] + 1
         self.status = {
@@ -46,11 +59,6 @@ class ModelPod:
             "imageID": f"registry.example/m@{digest_of(name)}",
             "state": {"running": {"startedAt": _now()}},
         }
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(SERVER), str(self.port), name], stdout=subprocess.PIPE
-        )
-        assert self._process.stdout is not None
-        assert self._process.stdout.readline()
 
     def stop(self) -> None:
         """The container ends as it is told to."""
