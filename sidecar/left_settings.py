@@ -126,7 +126,8 @@ def _copies(settings: Settings) -> Iterator[tuple[str, bytes]]:
 
 
 def _source(key: str, settings: Settings) -> Path | None:
-    if key == "schema_file":
+    if key == "schema_file" and settings.watch_file and not settings.schema_file:
+        # Loaded only where a watch file can name the rules: 13 MiB that other supervisors do without.
         from sidecar.monitoring import schema_path
 
         return schema_path(settings)
