@@ -43,12 +43,6 @@ class ImageId:
     kind: str
     digest: str | None
     """`sha256:` + 64 hex digits."""
-    repository: str | None = None
-
-    @property
-    def pullable(self) -> str | None:
-        """The reference that pulls just this image; None where the text names no repository."""
-        return f"{self.repository}@{self.digest}" if self.repository and self.kind == MANIFEST else None
 
 
 def parse_image_id(raw: str) -> ImageId:
@@ -58,7 +52,7 @@ def parse_image_id(raw: str) -> ImageId:
     if not _DIGEST.fullmatch(digest):
         return ImageId(raw, UNKNOWN, None)
     if at:
-        return ImageId(raw, MANIFEST, digest, repository) if repository else ImageId(raw, UNKNOWN, None)
+        return ImageId(raw, MANIFEST, digest) if repository else ImageId(raw, UNKNOWN, None)
     return ImageId(raw, CONFIG, digest)
 
 

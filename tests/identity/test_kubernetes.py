@@ -43,31 +43,24 @@ def ran(
 
 
 @pytest.mark.parametrize(
-    ("raw", "kind", "digest", "pullable"),
+    ("raw", "kind", "digest"),
     [
-        (
-            f"docker-pullable://r.example:5000/a/b@{DIGEST}",
-            "manifest",
-            DIGEST,
-            f"r.example:5000/a/b@{DIGEST}",
-        ),
-        (f"registry.k8s.io/pause@{DIGEST}", "manifest", DIGEST, f"registry.k8s.io/pause@{DIGEST}"),
-        (DIGEST, "config", DIGEST, None),
-        (f"docker://{DIGEST}", "config", DIGEST, None),
-        ("", "unknown", None, None),
-        ("sha256:" + HEX[:-1], "unknown", None, None),
-        ("sha256:" + HEX.upper(), "unknown", None, None),
-        ("sha512:" + HEX * 2, "unknown", None, None),
-        (f"@{DIGEST}", "unknown", None, None),
-        (f"repo:tag {DIGEST}", "unknown", None, None),
-        (f"repo@{DIGEST}\n", "unknown", None, None),
+        (f"docker-pullable://r.example:5000/a/b@{DIGEST}", "manifest", DIGEST),
+        (f"registry.k8s.io/pause@{DIGEST}", "manifest", DIGEST),
+        (DIGEST, "config", DIGEST),
+        (f"docker://{DIGEST}", "config", DIGEST),
+        ("", "unknown", None),
+        ("sha256:" + HEX[:-1], "unknown", None),
+        ("sha256:" + HEX.upper(), "unknown", None),
+        ("sha512:" + HEX * 2, "unknown", None),
+        (f"@{DIGEST}", "unknown", None),
+        (f"repo:tag {DIGEST}", "unknown", None),
+        (f"repo@{DIGEST}\n", "unknown", None),
     ],
 )
-def test_each_form_of_image_id_is_read_and_kept_raw(
-    raw: str, kind: str, digest: str | None, pullable: str | None
-) -> None:
+def test_each_form_of_image_id_is_read_and_kept_raw(raw: str, kind: str, digest: str | None) -> None:
     found = parse_image_id(raw)
-    assert (found.raw, found.kind, found.digest, found.pullable) == (raw, kind, digest, pullable)
+    assert (found.raw, found.kind, found.digest) == (raw, kind, digest)
 
 
 @given(st.text())

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,21 @@ class Annotations:
         lines += f"{DIGEST}={json.dumps(value)}\n" if value is not None else ""
         write_atomically(self.folder, {"annotations": lines.encode()}, 0o644)
 
+    def followed(self, pod: ModelPod, wait: str) -> AbstractContextManager[Sidecar]:
+        """A sidecar before the pod's model that reads these."""
+        return running_sidecar(
+            self.folder.parent,
+            pod.port,
+            identity="downward",
+            identity_file=str(self.file),
+            identity_wait=wait,
+        )
+
+    def tell(self, pod: ModelPod) -> None:
+        """The controller's part and kubelet's, one right after the other."""
+        self.annotate(pod)
+        self.write()
+
 
 def exchanges(store: Path) -> list[Row]:
     return [row for row in stored_rows(store) if row["kind"] == "exchange"]
@@ -98,9 +114,7 @@ def test_every_record_has_the_digest_that_answered_it_though_news_comes_late_twi
     tmp_path: Path, pod: ModelPod
 ) -> None:
     told = Annotations(tmp_path / "pod")
-    with running_sidecar(
-        tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="40s"
-    ) as running:
+    with told.followed(pod, "40s") as running:
         pod.start("a")
         with Asking(running.port) as asking:
             asking.until_more("a")
@@ -126,8 +140,7 @@ def test_every_record_has_the_digest_that_answered_it_though_news_comes_late_twi
             told.write(second)
             pod.restart("c")
             asking.until_more("c")
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             told.write()
             asking.until_more("c")
             # A new digest is a new series of statistics.
@@ -161,20 +174,16 @@ def test_what_nobody_told_in_time_is_sealed_as_unknown_and_said_in_a_later_leaf(
     tmp_path: Path, pod: ModelPod
 ) -> None:
     told = Annotations(tmp_path / "pod")
-    with running_sidecar(
-        tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="1s"
-    ) as running:
+    with told.followed(pod, "1s") as running:
         pod.start("a")
-        told.annotate(pod)
-        told.write()
+        told.tell(pod)
         with Asking(running.port) as asking:
             asking.until_more("a")
             pod.restart("b")
             asking.until_more("b")
             until(lambda: ("b", None) in labels(running.store), "records of b under no digest")
             assert metric(running, "sidecar_identity_known") == 0
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             until(lambda: ("b", digest_of("b")) in labels(running.store), "records of b under its digest")
         assert running.stop() == 0
     found = labels(running.store)
@@ -203,8 +212,7 @@ def test_where_the_model_cannot_be_seen_its_start_decides_and_what_is_not_sealed
         batch_age="60s",
     ) as running:
         pod.start("a")
-        told.annotate(pod)
-        told.write()
+        told.tell(pod)
         assert running.says("cannot be seen")
         with Asking(running.port) as asking:
             asking.until_more("a")
@@ -214,8 +222,7 @@ def test_where_the_model_cannot_be_seen_its_start_decides_and_what_is_not_sealed
             pod.start("b")
             asking.until_more("b")
             until(lambda: running.status()["analyst"]["exchanges"] >= sum(asking.answers.values()), "reading")
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             until(lambda: metric(running, "sidecar_identity_epochs_total") == 2, "the news of b")
             asking.until_more("b")
         assert running.stop() == 0
@@ -334,12 +341,9 @@ def test_whoever_dies_while_the_container_is_replaced_no_record_gets_the_others_
     tmp_path: Path, pod: ModelPod
 ) -> None:
     told = Annotations(tmp_path / "pod")
-    with running_sidecar(
-        tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="40s"
-    ) as running:
+    with told.followed(pod, "40s") as running:
         pod.start("a")
-        told.annotate(pod)
-        told.write()
+        told.tell(pod)
         with Asking(running.port) as asking:
             asking.until_more("a")
             time.sleep(1.1)  # statuses tell seconds: what lies within one cannot be told apart
@@ -350,8 +354,7 @@ def test_whoever_dies_while_the_container_is_replaced_no_record_gets_the_others_
             asking.until_more("b")
             assert running.kill(Global.ANALYST_PID)
             asking.until_more("b")
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             until(lambda: ("b", digest_of("b")) in labels(running.store), "records of b")
             assert running.kill(Global.ANALYST_PID)
             asking.until_more("b")
@@ -366,8 +369,7 @@ def test_a_container_replaced_while_no_sidecar_ran_is_not_taken_for_the_one_befo
 ) -> None:
     told = Annotations(tmp_path / "pod")
     pod.start("a")
-    told.annotate(pod)
-    told.write()
+    told.tell(pod)
     running = Sidecar(
         tmp_path, pod.port, identity="downward", identity_file=str(told.file), identity_wait="1s"
     )
@@ -380,8 +382,7 @@ def test_a_container_replaced_while_no_sidecar_ran_is_not_taken_for_the_one_befo
         with Asking(running.start().port) as asking:
             asking.until_more("b")
             until(lambda: ("b", None) in labels(running.store), "records of b, of which nobody told")
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             until(lambda: ("b", digest_of("b")) in labels(running.store), "records of b")
         assert running.stop() == 0
     finally:
@@ -426,16 +427,14 @@ def test_a_model_that_fails_until_its_image_is_another_gives_that_ones_answers_n
     ) as running:
         for name in ("a", "a.2"):
             pod.fail(name)
-            told.annotate(pod)
-        told.write()
+            told.tell(pod)
         until(lambda: metric(running, "sidecar_identity_news_total") >= 1, "the news of the failures")
         time.sleep(2.1)  # statuses tell seconds
         pod.start("b")
         with Asking(running.port) as asking:
             asking.until_more("b")
             until(lambda: ("b", None) in labels(running.store), "answers of which nobody told")
-            told.annotate(pod)
-            told.write()
+            told.tell(pod)
             until(lambda: ("b", digest_of("b")) in labels(running.store), "answers of which was told")
             pod.restart("c")
             asking.until_more("c")
