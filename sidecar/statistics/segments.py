@@ -255,7 +255,9 @@ def segment_tallies(
     """A tally per entry; `token` says what is counted in place of a concealed value. Raises ValueError."""
     known = [Field(path, field) for path, field in fields.items()]
     outputs = [
-        each for each in known if each.path.startswith("outputs.") and 0 < len(output_labels(each)) <= 20
+        each
+        for each in known
+        if each.path.startswith("outputs.") and 0 < len(output_labels(each)) <= MAX_VALUES
     ]
     features = [each for each in known if each.path.startswith("inputs.") and _is_numeric(each.baseline)]
     tallies = []
@@ -275,10 +277,6 @@ def output_labels(field: Field) -> tuple[str, ...]:
     if baseline.edges or baseline.kind not in ("numeric", "categorical", "boolean") or baseline.concealed:
         return ()
     return tuple(baseline.labels())
-
-
-def _has_few_values(output: Field) -> bool:
-    return 0 < len(output_labels(output)) <= MAX_VALUES
 
 
 def _is_numeric(field: FieldBaseline) -> bool:
