@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from sidecar.alarm_notice import notice_of
-from sidecar.alert_options import courier, rate, secret, targets
+from sidecar.alert_sending import courier, rate, secret, targets
 from sidecar.alerting.courier import Courier
 from sidecar.alerting.notice import Notice
 from sidecar.clock import Clock

@@ -11,7 +11,8 @@ import click
 import msgspec
 
 from sidecar.alarm_store import Acknowledgement, AlarmStore, StoredAlarm
-from sidecar.alert_options import alert_options, rate, secret, targets
+from sidecar.alert_options import alert_options
+from sidecar.alert_sending import rate, secret, targets
 from sidecar.alerting.notice import Notice
 from sidecar.alerting.post import Answer, post, session
 from sidecar.alerting.target import Target

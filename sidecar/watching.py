@@ -14,7 +14,8 @@ from pathlib import Path
 import click
 
 from sidecar import listening, logs
-from sidecar.alert_options import alert_options, courier
+from sidecar.alert_options import alert_options
+from sidecar.alert_sending import courier
 from sidecar.alerting.courier import Courier
 from sidecar.alerting.notice import Notice
 from sidecar.archive.commands import Moment

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,8 +59,10 @@ GLUE = {
 EXCEPTIONS: dict[str, set[str]] = {}
 """`package/module.py` → what it may import beyond its layer, with the reason beside it. Keep it empty."""
 
-RECORDER_ALLOWED = {"uvloop", "msgpack", "msgspec", "lmdb", "isal"}
+RECORDER_ALLOWED = {"uvloop", "httptools", "msgpack", "msgspec", "lmdb", "isal"}
 """Third parties that may be loaded in the recorder's process."""
+THEIRS = {"typing_extensions", "cython_runtime"}
+"""What those bring along."""
 
 
 def imports(path: Path) -> set[str]:
@@ -123,6 +127,26 @@ def test_only_the_settings_and_the_entry_points_read_the_environment(path: Path)
     for node in ast.walk(ast.parse(path.read_text())):
         read = isinstance(node, ast.Attribute) and node.attr in ("environ", "getenv", "environb")
         assert not read, f"{path}: reads the environment; take it as an argument"
+
+
+def third_parties(module: str) -> set[str]:
+    """What is loaded from outside the standard library and this package with a process' module."""
+    script = f"import sys; before = set(sys.modules); import {module}; print(*(set(sys.modules) - before))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    tops = {name.split(".")[0] for name in done.stdout.split()}
+    return {top for top in tops if not top.startswith("_")} - set(sys.stdlib_module_names) - {"sidecar"}
+
+
+def test_the_recorder_loads_only_what_it_needs() -> None:
+    assert third_parties("sidecar.recorder") <= RECORDER_ALLOWED | THEIRS
+
+
+def test_the_analyst_loads_nothing_of_the_command_line() -> None:
+    found = third_parties("sidecar.pipeline")
+    assert "numpy" in found
+    assert not found & {"click", "rich", "duckdb"}
 
 
 def test_no_module_is_longer_than_one_concept() -> None:
